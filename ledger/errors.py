@@ -1,0 +1,155 @@
+"""Everything the ledger refuses, and why.
+
+::
+
+    LedgerError                     the base; ``facts()`` gives the figures for a machine
+    ├── InvalidInput                bad input: names the field and the value, nothing was changed
+    │   ├── InvalidPool             … of an IPPool
+    │   └── InvalidRequest          … of a request to the book
+    ├── UnknownPool                 no pool of that name
+    ├── UnknownAddress              the address belongs to no pool
+    ├── PoolOverlap                 two pools of one address space share addresses
+    ├── PoolInUse                   the change would drop an address that somebody holds
+    ├── PoolExhausted               nothing is free, and nobody's address could be reclaimed
+    ├── AddressUnavailable          the address that was asked for cannot be had
+    │   ├── AddressTaken            … somebody else holds it
+    │   ├── AddressReserved         … the pool never gives it out
+    │   └── AddressOutsidePool      … it is not in the pool's ranges
+    ├── NotHeld                     the release names an address that its owner does not hold
+    ├── SchemaMismatch              the database is behind, ahead, or empty; names the command that mends it
+    ├── TryAgain                    nothing is wrong with the request; the database is away or busy
+    │   ├── DatabaseAway            … it cannot be reached
+    │   └── LockTimeout             … a lock was not had in time
+    └── LedgerCorrupt               a law of the ledger does not hold
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class LedgerError(Exception):
+    """The ledger refused."""
+
+    def __init__(self, message: str = "", **facts: Any) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+        self._facts = facts
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["_facts"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def facts(self) -> dict[str, Any]:
+        """The figures behind the message, for ``details`` and ``-o json``."""
+        return dict(self._facts)
+
+
+class InvalidInput(LedgerError):
+    """The input is not valid."""
+
+    def __init__(self, field: str, value: Any, why: str) -> None:
+        shown = repr(value) if len(repr(value)) <= 120 else repr(value)[:117] + "…"
+        super().__init__(f"{field}: {why} (got {shown})", field=field, value=value, why=why)
+
+
+class InvalidPool(InvalidInput):
+    """The IPPool is not valid."""
+
+
+class InvalidRequest(InvalidInput):
+    """The request is not valid."""
+
+
+class UnknownPool(LedgerError):
+    """There is no such pool."""
+
+    def __init__(self, pool: str) -> None:
+        super().__init__(f"there is no pool {pool!r}; `ipam-ledger pool list` names those there are", pool=pool)
+
+
+class UnknownAddress(LedgerError):
+    """The address belongs to no pool."""
+
+    def __init__(self, ip: str) -> None:
+        super().__init__(f"{ip} belongs to no pool of this ledger", ip=ip)
+
+
+class PoolOverlap(LedgerError):
+    """Two pools of one address space share addresses."""
+
+    def __init__(self, pool: str, other: str, space: str, first: str) -> None:
+        super().__init__(
+            f"pool {pool!r} overlaps pool {other!r} in address space {space!r} (first shared address: {first})",
+            pool=pool, other=other, addressSpace=space, ip=first,
+        )  # fmt: skip
+
+
+class PoolInUse(LedgerError):
+    """The change would drop an address that somebody holds."""
+
+    def __init__(self, pool: str, ip: str, holder: str, count: int) -> None:
+        more = f" and {count - 1} more" if count > 1 else ""
+        super().__init__(
+            f"pool {pool!r} cannot drop {ip}{more}: in use by {holder}; release it first", pool=pool, ip=ip, holder=holder, count=count
+        )
+
+
+class PoolExhausted(LedgerError):
+    """No address is free, and none could be reclaimed."""
+
+    def __init__(self, pool: str, *, capacity: int, allocated: int, held: int, cooling: int, asked: int = 0) -> None:
+        super().__init__(
+            f"pool {pool!r} is exhausted: capacity {capacity}, allocated {allocated}, held {held}, cooling {cooling}",
+            pool=pool, capacity=capacity, allocated=allocated, held=held, cooling=cooling, asked=asked,
+        )  # fmt: skip
+
+
+class AddressUnavailable(LedgerError):
+    """The address that was asked for cannot be had."""
+
+
+class AddressTaken(AddressUnavailable):
+    """Somebody else holds the address."""
+
+    def __init__(self, pool: str, ip: str, state: str, holder: str) -> None:
+        super().__init__(f"{ip} of pool {pool!r} is {state} by {holder}", pool=pool, ip=ip, state=state, holder=holder)
+
+
+class AddressReserved(AddressUnavailable):
+    """The pool never gives this address out."""
+
+    def __init__(self, pool: str, ip: str, why: str) -> None:
+        super().__init__(f"{ip} of pool {pool!r} is never given out: {why}", pool=pool, ip=ip, why=why)
+
+
+class AddressOutsidePool(AddressUnavailable):
+    """The address is not in the pool's ranges."""
+
+    def __init__(self, pool: str, ip: str) -> None:
+        super().__init__(f"{ip} is outside pool {pool!r}", pool=pool, ip=ip)
+
+
+class NotHeld(LedgerError):
+    """The release names an address that its owner does not hold."""
+
+
+class SchemaMismatch(LedgerError):
+    """The database is at another schema version than this program."""
+
+
+class TryAgain(LedgerError):
+    """The database is busy or away; try again."""
+
+
+class DatabaseAway(TryAgain):
+    """The database cannot be reached."""
+
+
+class LockTimeout(TryAgain):
+    """A lock was not had in time."""
+
+
+class LedgerCorrupt(LedgerError):
+    """A law of the ledger does not hold."""
