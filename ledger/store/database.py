@@ -1,0 +1,266 @@
+"""A database of either dialect: opening it, its transactions, and its errors in our words."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event, exc
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from ledger.errors import DatabaseAway, InvalidInput, LedgerError, LockTimeout, SchemaMismatch
+from ledger.schema import HEAD
+
+LOCK_TIMEOUT_MS = 5_000
+"""How long a statement waits for somebody else's lock before error 11. Far above any honest transaction here."""
+
+CONNECT_TIMEOUT_S = 5
+
+
+class Conflict(LedgerError):
+    """Somebody else's transaction got there first; decide anew. Never leaves this package and the book."""
+
+
+# PostgreSQL: SQLSTATE -> what it means to a caller.
+_BUSY = {"55P03": LockTimeout, "57014": LockTimeout}
+_RACE = {"40001", "40P01", "23505"}  # serialization failure, deadlock, unique violation (of named keys, see schema)
+
+
+class Database:
+    """One ledger database. Safe to share between threads; open it once per process.
+
+    ``url`` is an SQLAlchemy URL, ``sqlite:///path`` or ``postgresql+psycopg://…``. Raises InvalidInput for any
+    other. Opening connects to nothing; see :meth:`require_head`.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 8) -> None:
+        self.url = _parse(url)
+        self.sqlite = self.url.get_backend_name() == "sqlite"
+        self.engine = _sqlite_engine(self.url) if self.sqlite else _postgresql_engine(self.url, pool_size)
+        self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @property
+    def dialect(self) -> str:
+        return "sqlite" if self.sqlite else "postgresql"
+
+    @property
+    def label(self) -> str:
+        """The URL without its password, for messages."""
+        return self.url.render_as_string(hide_password=True)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    @contextmanager
+    def begin(self) -> Iterator[Tx]:
+        """A write transaction. SQLite: the one writer (``BEGIN IMMEDIATE``). Commits at the end, rolls back on any error.
+
+        Raises DatabaseAway, LockTimeout, Conflict.
+        """
+        with self._translated(), self.engine.begin() as connection:
+            if not self.sqlite and connection.info.get("pooler"):
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
+            yield Tx(connection, self.sqlite)
+
+    @contextmanager
+    def read(self) -> Iterator[Tx]:
+        """A read-only transaction that sees one moment and blocks no writer (SQLite: a WAL snapshot)."""
+        with self._translated(), self.engine.connect() as connection:
+            if self.sqlite:
+                connection.info["deferred"] = True
+            else:
+                connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            try:
+                with connection.begin():
+                    yield Tx(connection, self.sqlite)
+            finally:
+                connection.info.pop("deferred", None)
+
+    @contextmanager
+    def autocommit(self) -> Iterator[Tx]:
+        """Single statements, each its own transaction (PostgreSQL's hot path)."""
+        with self._translated(), self._autocommit.connect() as connection:
+            yield Tx(connection, self.sqlite)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except exc.DBAPIError as error:
+            raise self._in_our_words(error) from error
+        except exc.TimeoutError as error:
+            raise LockTimeout(f"no free connection to {self.label} in time") from error
+
+    def _in_our_words(self, error: exc.DBAPIError) -> Exception:
+        cause = error.orig
+        if isinstance(cause, sqlite3.Error):
+            name = getattr(cause, "sqlite_errorname", "")
+            if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+                return LockTimeout(f"{self.label} is locked by another process")
+            if name.startswith(("SQLITE_CANTOPEN", "SQLITE_IOERR", "SQLITE_FULL", "SQLITE_READONLY", "SQLITE_NOTADB", "SQLITE_CORRUPT")):
+                return DatabaseAway(f"{self.label} cannot be used: {cause}")
+            return error
+        sqlstate = getattr(cause, "sqlstate", None)
+        if sqlstate in _RACE:
+            return Conflict(str(cause))
+        if sqlstate in _BUSY:
+            return _BUSY[sqlstate](f"a lock in {self.label} was not had within {LOCK_TIMEOUT_MS} ms")
+        if sqlstate == "25006":
+            return DatabaseAway(f"{self.label} is read-only (a standby?); writes go to the primary")
+        if sqlstate == "42P01":
+            return SchemaMismatch(f"{self.label} has no ledger; run `ipam-ledger db upgrade`")
+        if error.connection_invalidated or sqlstate is None or sqlstate[:2] in ("08", "57", "53", "28", "3D"):
+            return DatabaseAway(f"{self.label} cannot be reached: {str(cause).strip() or type(cause).__name__}")
+        return error
+
+    def revision(self) -> str | None:
+        """The schema's revision, None where there is none. Raises DatabaseAway."""
+        try:
+            with self._translated(), self.engine.connect() as connection:
+                if not sa.inspect(connection).has_table("alembic_version"):
+                    return None
+                return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+        except SchemaMismatch:
+            return None
+
+    def require_head(self) -> None:
+        """Raise SchemaMismatch unless the schema is this program's, naming the command that mends it.
+
+        An SQLite file that does not exist yet is created and migrated; an older one is migrated.
+        """
+        found = self.revision()
+        if found == HEAD:
+            return
+        if self.sqlite and (found is None or found < HEAD):
+            from ledger.migrate import upgrade  # Alembic takes 0.4 s to import; only a new file needs it
+
+            upgrade(self)
+            return
+        if found is None:
+            raise SchemaMismatch(f"{self.label} has no ledger yet; run `ipam-ledger db upgrade`", found=None, wanted=HEAD)
+        if found < HEAD:
+            raise SchemaMismatch(
+                f"{self.label} is at schema {found}, this program needs {HEAD}; run `ipam-ledger db upgrade`",
+                found=found, wanted=HEAD,
+            )  # fmt: skip
+        raise SchemaMismatch(
+            f"{self.label} is at schema {found}, newer than this program's {HEAD}; upgrade ipam-ledger "
+            "(`ipam-ledger db check` shows both)",
+            found=found, wanted=HEAD,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Tx:
+    """An open transaction and what differs between the dialects inside one."""
+
+    connection: Connection
+    sqlite: bool
+
+    def clock(self) -> datetime:
+        """The database's clock, now (not the transaction's start: a lock may have been waited for since)."""
+        if self.sqlite:  # embedded: the database's clock is this process's
+            return datetime.fromtimestamp(time.time_ns() // 1000 / 1_000_000, UTC)
+        moment: datetime = self.connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
+        return moment.astimezone(UTC)
+
+    def execute(self, statement: sa.Executable, parameters: Any = None) -> sa.CursorResult[Any]:
+        result: Any = self.connection.execute(statement, parameters)
+        return result  # type: ignore[no-any-return]
+
+    def savepoint(self) -> Any:
+        return self.connection.begin_nested()
+
+
+def _parse(text: str) -> URL:
+    hint = "use sqlite:///path/ledger.db or postgresql+psycopg://user@host/database"
+    try:
+        url = make_url(text)
+    except exc.ArgumentError as error:
+        raise InvalidInput("database URL", text, f"cannot be read; {hint}") from error
+    if url.drivername in ("postgresql", "postgres"):
+        url = url.set(drivername="postgresql+psycopg")
+    if url.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
+        raise InvalidInput("database URL", url.render_as_string(hide_password=True), f"not supported; {hint}")
+    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
+        raise InvalidInput("database URL", text, f"a ledger is kept in a file; {hint}")
+    return url
+
+
+def _sqlite_engine(url: URL) -> Engine:
+    path = Path(str(url.database))
+    with_parents = not path.parent.exists()
+    engine = sa.create_engine(
+        url,
+        connect_args={"timeout": LOCK_TIMEOUT_MS / 1000, "check_same_thread": False, "isolation_level": None},
+        pool_size=8,
+        poolclass=sa.QueuePool,
+        json_serializer=_json,
+    )
+
+    @event.listens_for(engine, "do_connect")
+    def _make_room(*_: Any) -> None:
+        if with_parents:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _: ConnectionPoolEntry) -> None:
+        # FULL: a commit that answered an ADD survives a power cut. WAL: readers never block the writer.
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "recursive_triggers=ON", "cache_size=-16000"):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # IMMEDIATE: a writer that begins deferred and then meets another fails at once, whatever the timeout.
+        connection.exec_driver_sql("BEGIN" if connection.info.get("deferred") else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _postgresql_engine(url: URL, pool_size: int) -> Engine:
+    defaults = {
+        "connect_timeout": str(CONNECT_TIMEOUT_S),
+        "application_name": "ipam-ledger",
+        # A database host that vanished is noticed after ten seconds, not after the kernel's fifteen minutes.
+        "keepalives_idle": "5",
+        "keepalives_interval": "2",
+        "keepalives_count": "3",
+        "tcp_user_timeout": "10000",
+    }
+    engine = sa.create_engine(
+        url.update_query_dict({key: value for key, value in defaults.items() if key not in url.query}),
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=LOCK_TIMEOUT_MS / 1000,
+        native_inet_types=False,  # addresses as text: decoding to ipaddress objects costs more than the query
+        json_serializer=_json,
+    )
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, record: ConnectionPoolEntry) -> None:
+        # PgBouncer hands out a process id of its own: behind it a session is not ours to prepare or set things in.
+        backend = connection.execute("SELECT pg_backend_pid()").fetchone()[0]
+        connection.rollback()
+        if backend != connection.info.backend_pid:
+            record.info["pooler"] = True
+            connection.prepare_threshold = None
+            return
+        connection.execute(f"SET lock_timeout = {LOCK_TIMEOUT_MS}")
+        connection.execute("SET jit = off")  # compiling costs more than any statement here takes
+        connection.commit()
+
+    return engine
+
+
+def _json(value: Any) -> str:
+    import json
+
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
