@@ -28,6 +28,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from tests.servers import need
+from tests.servers.agent import Agent
 from tests.servers.keeper import Keeper
 from tests.servers.postgres import HOW, PgBouncer, PostgresServer, find
 
@@ -146,6 +147,22 @@ def pgbouncer(postgres: PostgresServer, keeper: Keeper) -> Iterator[PgBouncer]:
 @pytest.fixture
 def pgbouncer_url(pgbouncer: PgBouncer, postgres_url: str) -> str:
     return pgbouncer.url(str(make_url(postgres_url).database))
+
+
+@pytest.fixture
+def agents(keeper: Keeper) -> Iterator[Callable[..., Agent]]:
+    """``agents(url, node=…, options=[…])`` → a running agent, ended after the test."""
+    started: list[Agent] = []
+
+    def start(url: str, **options: Any) -> Agent:
+        agent = Agent(url, keeper=keeper, **options)
+        started.append(agent)
+        agent.start()
+        return agent
+
+    yield start
+    for agent in started:
+        agent.close()
 
 
 def migrate(url: str) -> None:
