@@ -11,6 +11,7 @@
 ``pgbouncer``          PgBouncer in transaction mode before the shared cluster: ``.url(db)``
 ``pgbouncer_url``      a fresh migrated database through it
 ``agents``             starts agents: ``agents(db_url)``; see ``tests.servers.agent``
+``control_plane``      a real kube-apiserver with its etcd, one a worker; see ``tests.servers.apiserver``
 ``keeper``             undoes things in the end, even if the run is killed
 =====================  =====================================================================================
 """
@@ -27,7 +28,8 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import make_url
 
-from tests.servers import need
+from tests.servers import apiserver_fixtures, need
+from tests.servers.apiserver_fixtures import control_plane as control_plane
 from tests.servers.agent import Agent
 from tests.servers.keeper import Keeper
 from tests.servers.postgres import HOW, PgBouncer, PostgresServer, find
@@ -189,3 +191,4 @@ def pytest_collection_modifyitems(items: list[Any]) -> None:
     for item in items:
         if item.get_closest_marker("root"):
             item.add_marker(pytest.mark.xdist_group("root"))
+    apiserver_fixtures.mark(items)

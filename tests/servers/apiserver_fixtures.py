@@ -1,0 +1,35 @@
+"""Fixtures of the API server, imported by ``tests/conftest.py``: one for each pytest worker, started when first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.servers import kubeprograms, need
+from tests.servers.apiserver import ControlPlane
+from tests.servers.keeper import Keeper
+
+
+@pytest.fixture(scope="session")
+def control_plane(keeper: Keeper) -> Iterator[ControlPlane]:
+    """The run's API server. A test may kill and restart its apiserver, and leaves it running."""
+    programs = kubeprograms.find()
+    if programs is None:
+        need.missing("a Kubernetes control plane", kubeprograms.HOW)
+    server = ControlPlane(programs, keeper)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+def mark(items: list[pytest.Item]) -> None:
+    """One worker runs all that needs the API server, and the one-time build of it counts against no test."""
+    for item in items:
+        if "control_plane" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.kube)
+            item.add_marker(pytest.mark.xdist_group("kube"))
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(120, func_only=True))
