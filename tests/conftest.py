@@ -3,6 +3,8 @@
 =====================  =====================================================================================
 ``sqlite_url``         a fresh migrated SQLite file
 ``postgres_url``       a fresh migrated PostgreSQL database, as its owner (not a superuser)
+``writer_url``         ``postgres_url``'s database as a user of the writer role, who cannot change the past
+``auditor_url``        as a user of the auditor role, who can only read
 ``db_url``             both in turn; the test's id says which
 ``empty_sqlite_url``   an SQLite file that is not there yet
 ``empty_postgres_url`` a fresh PostgreSQL database that nobody migrated
@@ -29,10 +31,10 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from tests.servers import apiserver_fixtures, need
-from tests.servers.apiserver_fixtures import control_plane as control_plane
 from tests.servers.agent import Agent
+from tests.servers.apiserver_fixtures import control_plane as control_plane
 from tests.servers.keeper import Keeper
-from tests.servers.postgres import HOW, PgBouncer, PostgresServer, find
+from tests.servers.postgres import AUDITOR, HOW, WRITER, PgBouncer, PostgresServer, as_user, find
 
 _numbers = itertools.count(1)
 
@@ -62,6 +64,7 @@ def postgres(keeper: Keeper) -> Iterator[PostgresServer]:
 def migrated_template(postgres: PostgresServer) -> str:
     """A database migrated once by our own migrations, from which the others are copied."""
     migrate(postgres.create_database("migrated"))
+    postgres.create_logins()
     return "migrated"
 
 
@@ -92,6 +95,16 @@ def fresh_postgres(postgres: PostgresServer) -> Iterator[Callable[..., str]]:
 @pytest.fixture
 def postgres_url(fresh_postgres: Callable[..., str], migrated_template: str) -> str:
     return fresh_postgres(migrated_template)
+
+
+@pytest.fixture
+def writer_url(postgres_url: str) -> str:
+    return as_user(WRITER, postgres_url)
+
+
+@pytest.fixture
+def auditor_url(postgres_url: str) -> str:
+    return as_user(AUDITOR, postgres_url)
 
 
 @pytest.fixture
@@ -131,6 +144,7 @@ def postgres_server(postgres: PostgresServer, keeper: Keeper) -> Iterator[Postgr
         server.start()
         server.create_owner()
         migrate(server.create_database("ledger"))
+        server.create_logins()
         yield server
     finally:
         server.close()
@@ -170,8 +184,13 @@ def agents(keeper: Keeper) -> Iterator[Callable[..., Agent]]:
 def migrate(url: str) -> None:
     """Bring a database to the head of our migrations, as ``ipam-ledger db upgrade`` does."""
     from ledger.migrate import upgrade  # late: unit tests of pure modules need no Alembic
+    from ledger.store import Database
 
-    upgrade(url)
+    database = Database(url)
+    try:
+        upgrade(database)
+    finally:
+        database.close()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -22,6 +22,7 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from sqlalchemy.engine import make_url
 
 from tests.servers import need
 from tests.servers.keeper import Keeper
@@ -32,6 +33,9 @@ HOW = f"install PostgreSQL {OLDEST} or newer (Debian, Ubuntu: apt-get install po
 SUPERUSER = "postgres"
 OWNER = "ledger_owner"
 """Owns the test databases. Not a superuser, as nobody's production owner is; it may create roles."""
+WRITER = "test_writer"
+AUDITOR = "test_auditor"
+"""Users of the two group roles that ``db upgrade`` makes."""
 
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -184,6 +188,16 @@ class PostgresServer:
         with self.connect() as db:
             db.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEROLE CREATEDB").format(sql.Identifier(OWNER)))
 
+    def create_logins(self) -> None:
+        """``WRITER`` and ``AUDITOR``, once the migrations have made the roles that they belong to."""
+        with self.connect() as db:
+            for user, role in ((WRITER, "ipam_ledger_writer"), (AUDITOR, "ipam_ledger_auditor")):
+                db.execute(
+                    sql.SQL("CREATE ROLE {} LOGIN IN ROLE {}").format(
+                        sql.Identifier(user), sql.Identifier(role)
+                    )
+                )
+
     def create_database(self, name: str, *, template: str | None = None) -> str:
         """Create a database that ``OWNER`` owns; its URL."""
         with self.connect() as db:
@@ -225,6 +239,11 @@ class PostgresServer:
             raise DidNotStart(f"{' '.join(argv)}: {done.stderr or done.stdout}")
 
 
+def as_user(user: str, url: str) -> str:
+    """The same database as somebody else."""
+    return make_url(url).set(username=user).render_as_string(hide_password=False)
+
+
 def free_port() -> int:
     """A free loopback port below the ephemeral ones, so that nobody takes it while a server is down."""
     while True:
@@ -244,7 +263,7 @@ class PgBouncer:
         self.folder = make_folder(keeper, "pgb")
         self.port = free_port()
         users = self.folder / "users.txt"
-        users.write_text("".join(f'"{name}" ""\n' for name in (SUPERUSER, OWNER)))
+        users.write_text("".join(f'"{name}" ""\n' for name in (SUPERUSER, OWNER, WRITER, AUDITOR)))
         config = self.folder / "pgbouncer.ini"
         config.write_text(
             f"""

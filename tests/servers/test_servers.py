@@ -16,7 +16,7 @@ from sqlalchemy.engine import make_url
 
 from tests.servers import need
 from tests.servers.keeper import Keeper, started
-from tests.servers.postgres import OWNER, PgBouncer, PostgresServer, make_folder
+from tests.servers.postgres import AUDITOR, OWNER, WRITER, PgBouncer, PostgresServer, make_folder
 from tests.servers.process import DidNotStart, Process
 
 
@@ -71,6 +71,17 @@ def test_a_fresh_database_belongs_to_no_superuser(empty_postgres_url: str) -> No
         assert db.scalar(text("SELECT current_user")) == OWNER
         assert db.scalar(text("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")) is False
     engine.dispose()
+
+
+def test_the_writer_and_the_auditor_see_the_owners_database(writer_url: str, auditor_url: str) -> None:
+    seen = []
+    for url in (writer_url, auditor_url):
+        engine = create_engine(url)
+        with engine.connect() as db:
+            seen += db.execute(text("SELECT current_user, current_database(), count(*) FROM ledger")).all()
+        engine.dispose()
+    database = make_url(writer_url).database
+    assert seen == [(WRITER, database, 0), (AUDITOR, database, 0)]
 
 
 def test_both_ways_to_a_server(postgres: PostgresServer) -> None:
