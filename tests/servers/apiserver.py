@@ -285,7 +285,7 @@ class ControlPlane:
                 labels, _, value = line.partition("{")[2].rpartition("} ")
                 pairs = dict(pair.split("=", 1) for pair in labels.split(",") if "=" in pair)
                 key = tuple(pairs.get(name, '""').strip('"') for name in ("verb", "resource", "subresource"))
-                counted[key] = counted.get(key, 0.0) + float(value)  # type: ignore[index, arg-type]
+                counted[key] = counted.get(key, 0.0) + float(value)
         return counted
 
     # inside
