@@ -197,6 +197,19 @@ def subnet(family: Family, address: int, prefix_length: int) -> AddressRange:
     return AddressRange(address & ~host, address | host, family)
 
 
+def kept_by_subnet(whole: AddressRange, prefix_length: int) -> tuple[tuple[AddressRange, str], ...]:
+    """The addresses that a subnet keeps for itself, with their names.
+
+    A /31, a /32, a /127 and a /128 have none to spare (RFC 3021, RFC 6164).
+    """
+    if prefix_length > BITS[whole.family] - 2:
+        return ()
+    first = AddressRange(whole.first, whole.first, whole.family)
+    if whole.family == 6:
+        return ((first, "the subnet-router anycast address"),)
+    return (first, "the network address"), (AddressRange(whole.last, whole.last, 4), "the broadcast address")
+
+
 def _range(text: str) -> tuple[AddressRange, int | None]:
     ends, slash, prefix_text = text.partition("/")
     first_text, dash, last_text = ends.partition("-")

@@ -17,29 +17,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 from ledger.addresses import (
     BITS,
     AddressRange,
     AddressSet,
     Family,
+    kept_by_subnet,
     parse_range,
     sort_key,
     subnet,
-    to_int,
     to_text,
 )
-from ledger.claims import Node
 from ledger.errors import InvalidPool
+from ledger.outside import LABEL, entries, integer, is_subdomain, mapping, plain, shown
+from ledger.poolspec import API_VERSION, KIND, PickStrategy, PoolSpec, Sub, overlap, same
 
-API_VERSION: Final = "ipam.k8s.io/v1alpha1"
-KIND: Final = "IPPool"
-
-PickStrategy = Literal["Random", "Lowest"]
+__all__ = ["API_VERSION", "KIND", "PoolSpec", "Sub", "from_object", "from_spec", "overlap", "parse", "same"]
 
 MAX_SUBS: Final = 64
 MAX_RESERVED: Final = 256
@@ -50,10 +47,7 @@ MAX_COOLDOWN: Final = 31_536_000
 """Seconds: a year of 365 days."""
 MAX_RETAIN: Final = 16
 MAX_LABELS: Final = 64
-MAX_DEPTH: Final = 32
-"""Nesting of the spec, unknown fields included; ours needs 4."""
 
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # RFC 1123, as Kubernetes reads it
 _KIND = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")
 _LABEL_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
@@ -66,187 +60,27 @@ _NOT_FOR_PODS: Final[tuple[tuple[AddressRange, str], ...]] = (
 _CLASS_E_END: Final = (1 << 32) - 1  # 255.255.255.255, the limited broadcast address
 
 
-@dataclass(frozen=True, slots=True)
-class Sub:
-    """One entry of ``ipPoolSubs``: a range, its subnet, its gateway, and what of it may be given out.
-
-    ``prefix_length`` 1–32 or 1–128. ``given`` is never empty in the pool as a whole, but may be in one sub.
-    ``node_selector`` is None where none, or an empty one, is given. ``reserved``: the pool's reserved ranges and
-    gateways of this family, with the words for :meth:`why_not`.
-    """
-
-    ordinal: int
-    family: Family
-    range: AddressRange
-    prefix_length: int
-    network: IPv4Network | IPv6Network
-    gateway: str | None
-    given: AddressSet
-    node_selector: Mapping[str, str] | None = field(hash=False)
-    reserved: tuple[tuple[AddressRange, str], ...] = field(repr=False)
-
-    @property
-    def capacity(self) -> int:
-        return self.given.size
-
-    def contains(self, ip: str) -> bool:
-        """Whether the range holds the address, given out or not. Raises ValueError for garbage."""
-        family, address = to_int(ip)
-        return family == self.family and self.range.contains(address)
-
-    def why_not(self, ip: str) -> str | None:
-        """Why this sub never gives the address out, in words; None where it does. Raises ValueError for garbage."""
-        family, address = to_int(ip)
-        if family != self.family or not self.range.contains(address):
-            return f"outside the range {self.range}"
-        if address in self.given:
-            return None
-        whole = subnet(self.family, address, self.prefix_length)
-        for each, why in (*self.reserved, *_of_subnet(whole, self.prefix_length)):
-            if each.contains(address):
-                return why
-        raise AssertionError(f"{ip} is withheld without a reason")
-
-
-@dataclass(frozen=True)
-class PoolSpec:
-    """A valid IPPool.
-
-    ``cooldown_seconds`` 0 to a year. ``static_reservations``: namespace → pod → its addresses, one of a family
-    at most. ``raw``: the spec as it came, unknown fields included, safe for JSON; two specs are compared
-    without it (see :func:`same`). Meant to be shared: change nothing inside.
-    """
-
-    name: str
-    subs: tuple[Sub, ...]
-    address_space: str = "default"
-    pick_strategy: PickStrategy = "Random"
-    cooldown_seconds: int = 0
-    retain_for: tuple[str, ...] = ("StatefulSet",)
-    static_reservations: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict, hash=False)
-    raw: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
-
-    @property
-    def capacity(self) -> int:
-        return sum(sub.capacity for sub in self.subs)
-
-    @cached_property
-    def families(self) -> tuple[Family, ...]:
-        """In the order in which the subs bring them up."""
-        return tuple(dict.fromkeys(sub.family for sub in self.subs))
-
-    def capacity_of(self, family: Family) -> int:
-        return sum(sub.capacity for sub in self.subs if sub.family == family)
-
-    def sub_of(self, ip: str) -> Sub | None:
-        """The sub that may give the address out, or None. Raises ValueError for garbage."""
-        found = self.sub_around(ip)
-        return found if found and to_int(ip)[1] in found.given else None
-
-    def sub_around(self, ip: str) -> Sub | None:
-        """The sub whose range holds the address, given out or not, or None. Raises ValueError for garbage."""
-        return next((sub for sub in self.subs if sub.contains(ip)), None)
-
-    def static_for(self, namespace: str, pod: str) -> tuple[str, ...]:
-        return self.static_reservations.get(namespace, {}).get(pod, ())
-
-    def static_owner(self, ip: str) -> tuple[str, str] | None:
-        """The namespace and pod that the address (in canonical text) is statically reserved for, or None."""
-        return self.static_owners.get(ip)
-
-    @cached_property
-    def static_owners(self) -> Mapping[str, tuple[str, str]]:
-        return {
-            ip: (namespace, pod)
-            for namespace, pods in self.static_reservations.items()
-            for pod, ips in pods.items()
-            for ip in ips
-        }
-
-    def eligible(self, family: Family, node: Node) -> tuple[Sub, ...]:
-        """The subs that a claim from this node may be served from, best first.
-
-        Where a ``nodeSelector`` matches the node's labels it decides: only the subs that match are eligible.
-        Otherwise those without a selector are. Among the eligible, a sub whose subnet contains an address of
-        the node comes first; else the order is the spec's. Empty if every sub selects other nodes.
-        """
-        subs = [sub for sub in self.subs if sub.family == family]
-        chosen = [sub for sub in subs if sub.node_selector and _matches(sub.node_selector, node.labels)]
-        if not chosen:
-            chosen = [sub for sub in subs if not sub.node_selector]
-        near = {sub.ordinal for sub in chosen if any(_inside(sub, ip) for ip in node.addresses)}
-        return tuple(sorted(chosen, key=lambda sub: sub.ordinal not in near))
-
-    def to_object(self) -> dict[str, Any]:
-        """The IPPool as kubectl takes it, without status."""
-        return {
-            "apiVersion": API_VERSION,
-            "kind": KIND,
-            "metadata": {"name": self.name},
-            "spec": _plain(self.raw, "spec"),
-        }
-
-    @cached_property
-    def unknown(self) -> Mapping[str, Any]:
-        """The fields of the spec and of its subs that this version does not know."""
-        found = {key: value for key, value in self.raw.items() if key not in SPEC_FIELDS}
-        for number, sub in enumerate(self.raw.get("ipPoolSubs", ())):
-            for key, value in sub.items():
-                if key not in SUB_FIELDS:
-                    found[f"ipPoolSubs[{number}].{key}"] = value
-        return found
-
-
-SUB_FIELDS: Final = frozenset({"range", "reservedRanges", "netmaskBits", "gateway", "nodeSelector"})
-SPEC_FIELDS: Final = frozenset(
-    {
-        "ipPoolSubs",
-        "staticReservations",
-        "addressSpace",
-        "pickStrategy",
-        "cooldownSeconds",
-        "retainFor",
-    }
-)
-
-
-def same(a: PoolSpec, b: PoolSpec) -> bool:
-    """Whether applying ``b`` on top of ``a`` changes nothing, however each is spelled."""
-    return _meaning(a) == _meaning(b)
-
-
-def overlap(a: PoolSpec, b: PoolSpec) -> str | None:
-    """The first address that the ranges of both hold, given out or not; None if none, or in different spaces."""
-    if a.address_space != b.address_space:
-        return None
-    for family in cast("tuple[Family, ...]", (4, 6)):
-        shared = _ranges(a, family).overlap(_ranges(b, family))
-        if shared is not None:
-            return to_text(family, shared)
-    return None
-
-
 def from_object(raw: object) -> PoolSpec:
     """Read an IPPool as kubectl takes it. Tolerant of ``status``, metadata and unknown fields.
 
     A null, and an empty ``gateway``, mean that the field is not there: so the k8s-ipam plugin wrote them.
     Raises InvalidPool, which names the field and the value.
     """
-    pool = _mapping(raw, KIND)
+    pool = mapping(raw, KIND)
     for key, wanted in (("apiVersion", API_VERSION), ("kind", KIND)):
         if pool.get(key) != wanted:
-            raise InvalidPool(key, _shown(pool.get(key)), f"must be {wanted}")
-    name = _mapping(pool.get("metadata"), "metadata").get("name")
+            raise InvalidPool(key, shown(pool.get(key)), f"must be {wanted}")
+    name = mapping(pool.get("metadata"), "metadata").get("name")
     return from_spec(name, pool.get("spec"))
 
 
 def from_spec(name: object, spec: object) -> PoolSpec:
     """Read the spec of a pool of that name, as an event carries it. Raises InvalidPool."""
-    if not _is_subdomain(name):
+    if not is_subdomain(name):
         raise InvalidPool(
-            "metadata.name", _shown(name), "must be a DNS subdomain name (RFC 1123), as Kubernetes has it"
+            "metadata.name", shown(name), "must be a DNS subdomain name (RFC 1123), as Kubernetes has it"
         )
-    known = cast("dict[str, Any]", _plain(_mapping(spec, "spec"), "spec"))
+    known = cast("dict[str, Any]", plain(mapping(spec, "spec"), "spec"))
     subs = _subs(known.get("ipPoolSubs"), "spec.ipPoolSubs")
     pool = PoolSpec(
         name=cast("str", name),
@@ -303,12 +137,11 @@ class _Draft:
 
 
 def _subs(raw: object, path: str) -> tuple[Sub, ...]:
-    entries = _list(raw, path, MAX_SUBS)
-    if not entries:
-        raise InvalidPool(path, _shown(raw), "must hold at least one range of addresses")
+    found = entries(raw, path, MAX_SUBS)
+    if not found:
+        raise InvalidPool(path, shown(raw), "must hold at least one range of addresses")
     drafts = [
-        _draft(_mapping(entry, f"{path}[{number}]"), f"{path}[{number}]")
-        for number, entry in enumerate(entries)
+        _draft(mapping(entry, f"{path}[{number}]"), f"{path}[{number}]") for number, entry in enumerate(found)
     ]
     _refuse_shared(drafts)
     withheld: dict[Family, tuple[tuple[AddressRange, str], ...]] = {}
@@ -359,7 +192,7 @@ def _prefix_length(raw: Mapping[str, Any], family: Family, prefix: int | None, p
         if prefix == 0:
             raise InvalidPool(f"{path}.range", raw["range"], "a subnet's prefix length is at least 1")
         return prefix
-    found = _integer(bits, f"{path}.netmaskBits", 1, BITS[family])
+    found = integer(bits, f"{path}.netmaskBits", 1, BITS[family])
     if prefix not in (None, found):
         raise InvalidPool(
             f"{path}.netmaskBits", found, f"contradicts the prefix /{prefix} of range {raw['range']!r}"
@@ -379,7 +212,7 @@ def _gateway(raw: object, whole: AddressRange, prefix_length: int, path: str) ->
         raise InvalidPool(
             path, raw, f"is outside its subnet {to_text(whole.family, whole.first)}/{prefix_length}"
         )
-    for each, what in _of_subnet(whole, prefix_length):
+    for each, what in kept_by_subnet(whole, prefix_length):
         # RFC 4291 section 2.6.1: the anycast address is the routers' own, so a gateway may have it
         if whole.family == 4 and each.covers(span):
             raise InvalidPool(path, raw, f"is {what} of its subnet")
@@ -389,7 +222,7 @@ def _gateway(raw: object, whole: AddressRange, prefix_length: int, path: str) ->
 def _reserved(
     raw: object, whole: AddressRange, prefix_length: int, path: str
 ) -> Iterator[tuple[AddressRange, str]]:
-    for number, entry in enumerate(_list(raw, path, MAX_RESERVED)):
+    for number, entry in enumerate(entries(raw, path, MAX_RESERVED)):
         span, _ = parse_range(entry, f"{path}[{number}]")
         if span.family != whole.family:
             raise InvalidPool(
@@ -417,7 +250,7 @@ def _sub(
 ) -> Sub:
     span = draft.range
     whole = subnet(span.family, span.first, draft.prefix_length)
-    spare = [each for each, _ in _of_subnet(whole, draft.prefix_length)]
+    spare = [each for each, _ in kept_by_subnet(whole, draft.prefix_length)]
     network = (whole.first, draft.prefix_length)
     return Sub(
         ordinal=ordinal,
@@ -432,32 +265,22 @@ def _sub(
     )
 
 
-def _of_subnet(whole: AddressRange, prefix_length: int) -> tuple[tuple[AddressRange, str], ...]:
-    """The addresses that a subnet keeps for itself."""
-    if prefix_length > BITS[whole.family] - 2:
-        return ()
-    first = AddressRange(whole.first, whole.first, whole.family)
-    if whole.family == 6:
-        return ((first, "the subnet-router anycast address"),)
-    return (first, "the network address"), (AddressRange(whole.last, whole.last, 4), "the broadcast address")
-
-
 # -- the other fields ---------------------------------------------------------------------------------
 
 
 def _static(raw: object, subs: tuple[Sub, ...], path: str) -> Mapping[str, Mapping[str, tuple[str, ...]]]:
     found: dict[str, dict[str, tuple[str, ...]]] = {}
     owners: dict[str, str] = {}
-    for namespace, pods in _mapping({} if raw is None else raw, path).items():
-        if not _LABEL.fullmatch(namespace):
+    for namespace, pods in mapping({} if raw is None else raw, path).items():
+        if not LABEL.fullmatch(namespace):
             raise InvalidPool(path, namespace, "is no namespace (a DNS label, RFC 1123)")
-        for pod, value in _mapping({} if pods is None else pods, f"{path}.{namespace}").items():
+        for pod, value in mapping({} if pods is None else pods, f"{path}.{namespace}").items():
             where = f"{path}.{namespace}.{pod}"
-            if not _is_subdomain(pod):
+            if not is_subdomain(pod):
                 raise InvalidPool(f"{path}.{namespace}", pod, "is no pod's name (a DNS subdomain, RFC 1123)")
             ips = tuple(_static_address(each, subs, where) for each in _static_texts(value, where))
             if len({sort_key(ip)[0] for ip in ips}) != len(ips):
-                raise InvalidPool(where, _shown(value), "a pod has one address of each family at most")
+                raise InvalidPool(where, shown(value), "a pod has one address of each family at most")
             for ip in ips:
                 if ip in owners:
                     raise InvalidPool(where, ip, f"is reserved for {owners[ip]} already")
@@ -474,7 +297,7 @@ def _static_texts(value: object, path: str) -> Sequence[object]:
         return value.split(",", 2)
     if isinstance(value, list) and value:
         return value
-    raise InvalidPool(path, _shown(value), "must be an address, or two (IPv4 and IPv6) parted by a comma")
+    raise InvalidPool(path, shown(value), "must be an address, or two (IPv4 and IPv6) parted by a comma")
 
 
 def _static_address(value: object, subs: tuple[Sub, ...], path: str) -> str:
@@ -493,9 +316,9 @@ def _static_address(value: object, subs: tuple[Sub, ...], path: str) -> str:
 def _address_space(raw: object, path: str) -> str:
     if raw is None:
         return "default"
-    if not (isinstance(raw, str) and _LABEL.fullmatch(raw)):
+    if not (isinstance(raw, str) and LABEL.fullmatch(raw)):
         raise InvalidPool(
-            path, _shown(raw), "must be a DNS label (RFC 1123): lower case, digits and dashes, at most 63"
+            path, shown(raw), "must be a DNS label (RFC 1123): lower case, digits and dashes, at most 63"
         )
     return raw
 
@@ -505,142 +328,35 @@ def _pick_strategy(raw: object, path: str) -> PickStrategy:
         return "Random"
     if raw == "Random" or raw == "Lowest":
         return raw
-    raise InvalidPool(path, _shown(raw), "must be Random or Lowest")
+    raise InvalidPool(path, shown(raw), "must be Random or Lowest")
 
 
 def _cooldown(raw: object, path: str) -> int:
-    return 0 if raw is None else _integer(raw, path, 0, MAX_COOLDOWN)
+    return 0 if raw is None else integer(raw, path, 0, MAX_COOLDOWN)
 
 
 def _retain_for(raw: object, path: str) -> tuple[str, ...]:
     if raw is None:
         return ("StatefulSet",)
-    kinds = _list(raw, path, MAX_RETAIN)
+    kinds = entries(raw, path, MAX_RETAIN)
     for number, kind in enumerate(kinds):
         if not (isinstance(kind, str) and _KIND.fullmatch(kind)):
-            raise InvalidPool(f"{path}[{number}]", _shown(kind), "must be a kind, such as StatefulSet")
+            raise InvalidPool(f"{path}[{number}]", shown(kind), "must be a kind, such as StatefulSet")
         if kind in kinds[:number]:
             raise InvalidPool(f"{path}[{number}]", kind, "comes twice")
     return tuple(kinds)
 
 
 def _node_selector(raw: object, path: str) -> Mapping[str, str] | None:
-    labels = _mapping({} if raw is None else raw, path)
+    labels = mapping({} if raw is None else raw, path)
     if len(labels) > MAX_LABELS:
         raise InvalidPool(path, len(labels), f"holds more than {MAX_LABELS} labels")
     for key, value in labels.items():
         prefix, slash, name = key.rpartition("/")
-        if not _LABEL_NAME.fullmatch(name) or (slash and not _is_subdomain(prefix)):
+        if not _LABEL_NAME.fullmatch(name) or (slash and not is_subdomain(prefix)):
             raise InvalidPool(path, key, "is no label's key")
         if not isinstance(value, str) or (value and not _LABEL_NAME.fullmatch(value)):
             raise InvalidPool(
-                f"{path}.{key}", _shown(value), "is no label's value (text of at most 63 characters)"
+                f"{path}.{key}", shown(value), "is no label's value (text of at most 63 characters)"
             )
     return dict(sorted(labels.items())) or None
-
-
-# -- reading outside data -----------------------------------------------------------------------------
-
-
-def _integer(raw: object, path: str, least: int, most: int) -> int:
-    # True is an int to Python, and 22.0 equals 22; neither is what the API server takes
-    if type(raw) is not int:
-        raise InvalidPool(path, _shown(raw), f"must be a whole number, {least} to {most}")
-    if not least <= raw <= most:
-        raise InvalidPool(path, raw, f"must be {least} to {most}")
-    return raw
-
-
-def _list(raw: object, path: str, most: int) -> list[Any]:
-    if raw is None:
-        return []
-    if not isinstance(raw, list):
-        raise InvalidPool(path, _shown(raw), "must be a list")
-    if len(raw) > most:
-        raise InvalidPool(path, len(raw), f"holds more than {most} entries")
-    return raw
-
-
-def _mapping(raw: object, path: str) -> Mapping[str, Any]:
-    if raw is None:
-        raise InvalidPool(path, None, "is missing")
-    if not isinstance(raw, Mapping):
-        raise InvalidPool(path, _shown(raw), "must be a mapping")
-    for key in raw:
-        if not isinstance(key, str):
-            raise InvalidPool(path, _shown(key), "has a key that is not text")
-    return raw
-
-
-def _plain(raw: object, path: str, depth: int = 0) -> Any:
-    """A deep copy that JSON and both databases can hold: no NaN, no NUL, no half surrogates, no huge numbers."""
-    if depth > MAX_DEPTH:
-        raise InvalidPool(path, "…", f"is nested deeper than {MAX_DEPTH}")
-    if isinstance(raw, Mapping):
-        pairs = _mapping(raw, path).items()
-        return {_plain(key, path): _plain(value, f"{path}.{key}", depth + 1) for key, value in pairs}
-    if isinstance(raw, list | tuple):
-        return [_plain(value, f"{path}[{number}]", depth + 1) for number, value in enumerate(raw)]
-    if isinstance(raw, str):
-        if "\0" in raw or raw != raw.encode("utf-8", "ignore").decode("utf-8"):
-            raise InvalidPool(ascii(path)[1:-1], ascii(raw), "holds a character that no database stores")
-        return raw
-    if raw is None or isinstance(raw, bool):
-        return raw
-    if isinstance(raw, int) and -(1 << 63) <= raw < 1 << 63:
-        return raw
-    if isinstance(raw, float) and raw - raw == 0:  # neither infinite nor NaN
-        return raw
-    raise InvalidPool(path, _shown(raw), "is nothing that JSON can hold")
-
-
-def _shown(raw: object) -> object:
-    """The value for an error message: text and small numbers as they are, the rest in a few words."""
-    if raw is None or isinstance(raw, bool | float):
-        return raw
-    if isinstance(raw, int):
-        return raw if abs(raw) < 1 << 64 else f"a number of {raw.bit_length()} bits"
-    if isinstance(raw, str):
-        return raw if len(raw) <= 200 else raw[:200] + "…"
-    return f"{type(raw).__name__} of {len(raw)}" if isinstance(raw, list | dict) else type(raw).__name__
-
-
-def _is_subdomain(name: object) -> bool:
-    if not isinstance(name, str) or not 0 < len(name) <= 253:
-        return False
-    return all(_LABEL.fullmatch(label) for label in name.split("."))
-
-
-# -- small helpers ------------------------------------------------------------------------------------
-
-
-def _matches(selector: Mapping[str, str], labels: Mapping[str, str] | None) -> bool:
-    return labels is not None and all(labels.get(key) == value for key, value in selector.items())
-
-
-def _inside(sub: Sub, ip: str) -> bool:
-    try:
-        family, address = to_int(ip)
-    except ValueError:  # a node may report a host name among its addresses
-        return False
-    return family == sub.family and subnet(family, sub.range.first, sub.prefix_length).contains(address)
-
-
-def _ranges(pool: PoolSpec, family: Family) -> AddressSet:
-    return AddressSet.of(family, (sub.range for sub in pool.subs if sub.family == family))
-
-
-def _meaning(pool: PoolSpec) -> tuple[object, ...]:
-    subs = tuple(
-        (sub.range, sub.prefix_length, sub.gateway, sub.given, sub.node_selector) for sub in pool.subs
-    )
-    reserved = {
-        family: AddressSet.of(
-            family, (each for sub in pool.subs if sub.family == family for each, _ in sub.reserved)
-        )
-        for family in pool.families
-    }
-    return (
-        pool.name, subs, reserved, pool.address_space, pool.pick_strategy, pool.cooldown_seconds,
-        pool.retain_for, pool.static_owners, pool.unknown,
-    )  # fmt: skip
