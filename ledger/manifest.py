@@ -73,17 +73,20 @@ def _documents(text: str, source: str) -> list[object]:
         except (json.JSONDecodeError, RecursionError):
             pass
         except ValueError as error:
-            raise InvalidPool(source, text[:40], str(error)) from error
+            raise InvalidPool(source, text[:40], "holds a number that is too long") from error
     try:
         return _yaml(text, source)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         raise InvalidPool(source, text[:40], f"is neither JSON nor YAML: {error.problem}{where}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InvalidPool(
-            source, text[:40], f"is neither JSON nor YAML: {str(error).splitlines()[0]}"
-        ) from error
+    except UnicodeEncodeError as error:
+        raise InvalidPool(source, ascii(text[:40]), "holds half a surrogate pair") from error
+    except ValueError as error:
+        raise InvalidPool(source, text[:40], "holds a number that is malformed or too long") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        why = str(error).splitlines()[0]
+        raise InvalidPool(source, text[:40], f"is neither JSON nor YAML: {why}") from error
 
 
 # -- JSON ---------------------------------------------------------------------------------------------
@@ -140,6 +143,11 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
+_TEXT: Final = "tag:yaml.org,2002:str"
+_MERGE: Final = "tag:yaml.org,2002:merge"
+_PLAIN: Final = frozenset(f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float"))
+
+
 def _yaml(text: str, source: str) -> list[object]:
     _bound(text, source)
     loader = _Loader(text)
@@ -148,7 +156,7 @@ def _yaml(text: str, source: str) -> list[object]:
     try:
         while loader.check_node():
             node = loader.get_node()
-            if _written_out(node, source, sizes, frozenset()) > MAX_NODES:
+            if _written_out(node, source, loader, sizes, frozenset()) > MAX_NODES:
                 raise InvalidPool(
                     source, "aliases", f"holds more than {MAX_NODES} values, aliases written out"
                 )
@@ -173,13 +181,18 @@ def _bound(text: str, source: str) -> None:
 
 
 def _written_out(
-    node: yaml.Node, source: str, sizes: dict[yaml.Node, int], above: frozenset[yaml.Node]
+    node: yaml.Node, source: str, loader: Any, sizes: dict[yaml.Node, int], above: frozenset[yaml.Node]
 ) -> int:
-    """How many values the node has with its aliases written out; refuses cycles and keys that come twice."""
+    """How many values the node has with its aliases written out.
+
+    Refuses cycles, keys that come twice, and tags that JSON has no value for or that their value belies.
+    """
     if node in sizes:
         return sizes[node]
     if node in above or len(above) > MAX_DEPTH:
         raise InvalidPool(source, _line(node), f"is nested deeper than {MAX_DEPTH}, by aliases")
+    if isinstance(node, yaml.ScalarNode):
+        _honest(node, source, loader)
     inside: list[yaml.Node] = []
     if isinstance(node, yaml.MappingNode):
         keys: set[str] = set()
@@ -189,11 +202,21 @@ def _written_out(
             if key.value in keys:
                 raise InvalidPool(source, key.value, f"a key comes twice in one object ({_line(key)})")
             keys.add(key.value)
+            if key.tag != _MERGE:
+                _honest(key, source, loader)
             inside.append(value)
     elif isinstance(node, yaml.SequenceNode):
         inside = node.value
-    sizes[node] = 1 + sum(_written_out(each, source, sizes, above | {node}) for each in inside)
+    sizes[node] = 1 + sum(_written_out(each, source, loader, sizes, above | {node}) for each in inside)
     return sizes[node]
+
+
+def _honest(node: yaml.ScalarNode, source: str, loader: Any) -> None:
+    # `!!bool perhaps` would be a KeyError deep inside the constructor
+    if node.tag != _TEXT and (
+        node.tag not in _PLAIN or node.tag != loader.resolve(yaml.ScalarNode, node.value, (True, False))
+    ):
+        raise InvalidPool(source, node.value[:40], f"is no {node.tag.rpartition(':')[2]} ({_line(node)})")
 
 
 def _line(where: yaml.Node | yaml.Event) -> str:
