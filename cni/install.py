@@ -1,0 +1,116 @@
+"""``ipam-ledger install-cni``: the plugin as one self-contained executable file where a runtime looks for it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+
+NAME = "k8s-ipam"
+SHEBANG_LIMIT = 127  # bytes with "#!": Linux before 5.1 cuts off what is longer
+
+
+@click.command("install-cni")
+@click.option(
+    "--to",
+    "folder",
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The folder where the runtime looks for plugins, such as /opt/cni/bin or /usr/lib/cni.",
+)
+@click.option(
+    "--python",
+    "bare",
+    type=click.Path(path_type=Path),
+    help="The interpreter that starts the plugin, as the node names it. Default: the one under this program."
+    " It needs no packages; version 3.11 or newer.",
+)
+@click.option(
+    "--agentless-python",
+    "full",
+    type=click.Path(path_type=Path),
+    help="The interpreter with ipam-ledger installed, for configurations with a `ledger`. Default: this program's.",
+)
+def command(folder: Path, bare: Path | None, full: Path | None) -> None:
+    """Put the plugin k8s-ipam where the container runtime looks.
+
+    Writes one executable file that needs nothing but a Python interpreter. Run it again after an upgrade; a
+    plugin that is being executed meanwhile is not disturbed.
+
+    \b
+      ipam-ledger install-cni --to /opt/cni/bin
+      echo '{"cniVersion": "1.1.0"}' | CNI_COMMAND=VERSION /opt/cni/bin/k8s-ipam
+    """
+    text = render(bare or base_interpreter(), full or Path(sys.executable))
+    target = folder / NAME
+    try:
+        done = put(target, text)
+    except OSError as e:
+        raise click.ClickException(f"cannot write {target}: {e.strerror}") from e
+    click.echo(f"{target}: {'written' if done else 'is up to date'}")
+
+
+def base_interpreter() -> Path:
+    """The interpreter below a virtual environment: it starts quicker, and outlives the environment."""
+    base: str = getattr(sys, "_base_executable", sys.executable)
+    return Path(base).resolve()
+
+
+def render(bare: Path, full: Path) -> str:
+    """The executable's text: the client, with the wire protocol in place of its import."""
+    for path in (bare, full):
+        if not path.is_absolute() or "\n" in str(path):
+            raise click.UsageError(f"{path}: an interpreter needs an absolute path")
+    room = Path(__file__).parent
+    client = (room / "client.py").read_text()
+    wire = (room / "wire.py").read_text()
+    for line, text in (
+        ("from cni.wire import WireError, frame, parse_response, read_frame, request\n", wire),
+        ('PYTHON = ""', f"PYTHON = {str(full)!r}"),
+        ('RELEASE = ""', f"RELEASE = {version('ipam-ledger')!r}"),
+    ):
+        if client.count(f"\n{line}") != 1:
+            raise click.ClickException(f"cni/client.py has no line {line!r}; install ipam-ledger again")
+        client = client.replace(f"\n{line}", f"\n{text}")
+    return f"{shebang(bare)}\n# Written by `ipam-ledger install-cni`; run it again instead of editing this.\n{client}"
+
+
+def shebang(python: Path) -> str:
+    """The first line; where the kernel could not read it, a shell line that Python takes for a string."""
+    line = f"#!{python} -IS"
+    if len(os.fsencode(line)) <= SHEBANG_LIMIT and not re.search(r"\s", str(python)):
+        return line
+    quoted = str(python).replace("'", "'\\''")
+    if "'''" in quoted or "\\" in quoted:
+        raise click.UsageError(f"{python}: this path cannot be written into a script")
+    return f"#!/bin/sh\n'''exec' '{quoted}' -IS \"$0\" \"$@\"\n' '''"
+
+
+def put(target: Path, text: str) -> bool:
+    """Replace the file in one step, durably; False if it says so already."""
+    with contextlib.suppress(OSError, ValueError):
+        if target.read_text() == text and target.stat().st_mode & 0o7777 == 0o755 and not target.is_symlink():
+            return False
+    fd, temporary = tempfile.mkstemp(prefix=f".{NAME}-", dir=target.parent)
+    try:
+        with os.fdopen(fd, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fchmod(file.fileno(), 0o755)
+            os.fsync(file.fileno())
+        Path(temporary).replace(target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return True
