@@ -16,7 +16,7 @@ from sqlalchemy.types import TypeDecorator, UserDefinedType
 
 from ledger.events import parse_rfc3339, rfc3339
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration. Kept here so that a program can compare it without importing Alembic (0.4 s)."""
 
 
@@ -194,4 +194,61 @@ sub = sa.Table(
     sa.Column("ordinal", sa.SmallInteger, nullable=False),
     sa.Column("walked", sa.BigInteger, nullable=False, comment="how many of its addresses have been given a row"),
     sa.PrimaryKeyConstraint("pool_id", "ordinal", name="sub_pk"),
+)
+
+# The past: seals fold the ledger into one Merkle tree (ledger.merkle); all four tables only grow. ------------------
+
+seal = sa.Table(
+    "seal",
+    metadata,
+    sa.Column("first", _BIGSERIAL, nullable=False, autoincrement=False, comment="place of its first leaf in the tree, from 0"),
+    sa.Column("count", sa.SmallInteger, nullable=False, comment="how many leaves, all within one tile of 256"),
+    sa.Column("min_seq", sa.BigInteger, nullable=False),
+    sa.Column("max_seq", sa.BigInteger, nullable=False),
+    sa.Column("seqs", sa.Text, nullable=False, comment="the events in tree order, as runs: 3,1-2,5-9"),
+    sa.Column("hashes", sa.LargeBinary, nullable=False, comment="their leaf hashes, 32 bytes each"),
+    sa.Column(
+        "xid",
+        sa.BigInteger().with_variant(Xid8(), "postgresql"),
+        nullable=False,
+        comment="with seq: the cursor after this batch, from which the sealer goes on",
+    ),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.PrimaryKeyConstraint("first", name="seal_pk"),
+    sa.CheckConstraint("first >= 0 AND count BETWEEN 1 AND 256", name="batch"),
+    sa.CheckConstraint("first / 256 = (first + count - 1) / 256", name="tile"),
+)
+sa.Index("seal_max_seq_idx", seal.c.max_seq)
+
+seal_node = sa.Table(
+    "seal_node",
+    metadata,
+    sa.Column("level", sa.SmallInteger, nullable=False, comment="1: roots of 256 leaves, 2: of 65,536, …"),
+    sa.Column("idx", sa.BigInteger, nullable=False),
+    sa.Column("hash", sa.LargeBinary, nullable=False),
+    sa.PrimaryKeyConstraint("level", "idx", name="seal_node_pk"),
+)
+
+checkpoint = sa.Table(
+    "checkpoint",
+    metadata,
+    sa.Column("id", _BIGSERIAL, sa.Identity(always=True), nullable=False),
+    sa.Column("origin", sa.Text, nullable=False, comment="the log's name, which is its key's"),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("root", sa.LargeBinary, nullable=False),
+    sa.Column("note", sa.Text, nullable=False, comment="the signed note, as it is kept outside too"),
+    sa.Column("at", Instant, nullable=False),
+    sa.PrimaryKeyConstraint("id", name="checkpoint_pk"),
+    sa.UniqueConstraint("origin", "size", name="checkpoint_origin_size_key"),
+)
+
+fence = sa.Table(
+    "fence",
+    metadata,
+    sa.Column("id", _BIGSERIAL, sa.Identity(always=True), nullable=False),
+    sa.Column("raised", sa.Boolean, nullable=False, comment="the newest row says whether addresses may be given out"),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.PrimaryKeyConstraint("id", name="fence_pk"),
 )

@@ -15,7 +15,7 @@ from ledger.store.database import Database
 WRITER = "ipam_ledger_writer"
 AUDITOR = "ipam_ledger_auditor"
 
-APPEND_ONLY = ("ledger",)
+APPEND_ONLY = ("ledger", "seal", "seal_node", "checkpoint", "fence")
 """Tables that only grow. Whoever adds one adds its guard in the same migration."""
 
 
