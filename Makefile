@@ -33,7 +33,7 @@ check: $(BIN)/.dev ## format, lint, types, import law, spelling, dependencies, m
 # Every migration as the SQL that PostgreSQL gets, read for statements that lock or break a live database.
 sql: $(BIN)/.dev
 	@mkdir -p build
-	$(BIN)/ipam-ledger db upgrade --sql --db postgresql+psycopg://localhost/ledger > build/migrations.sql
+	$(BIN)/python -c 'from ledger.migrate import upgrade_sql; print(upgrade_sql())' > build/migrations.sql
 	$(BIN)/squawk build/migrations.sql
 
 bench: $(BIN)/.dev ## measure, beside the floors of this machine
