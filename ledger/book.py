@@ -1,29 +1,633 @@
-"""The book: allocate, release, reclaim, and the pools they happen in. Owns transactions and retry.
+"""The book: who gets which address, in the order that design.md fixes. Owns transactions and retry.
 
-The public face (signatures are the contract for ``cni``, ``sync`` and ``ledger.cli``; being built):
+A claim is settled for each family of each of its pools, all or nothing. On PostgreSQL the common cases (this
+attachment holds one, its owner holds or had one, a new one at random) are one statement for many claims at once;
+whatever that leaves unsettled is settled here step by step, as everything is on SQLite. Both take the same
+decisions: one contract suite runs on both.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from ledger import catalog, walk
+from ledger.addresses import Family, canonical, to_int
+from ledger.catalog import Pool, PoolChange, PoolFigures
+from ledger.claims import Allocation, Claim
+from ledger.errors import (
+    AddressOutsidePool,
+    AddressReserved,
+    AddressTaken,
+    DatabaseAway,
+    InvalidRequest,
+    LedgerError,
+    LockTimeout,
+    NotHeld,
+    NotOnThisNode,
+    PoolExhausted,
+    TryAgain,
+    UnknownAddress,
+)
+from ledger.events import Attachment, Event, Kind, Reason, State, owner_key
+from ledger.evidence import Evidence, NeverGone
+from ledger.pools import PoolSpec, Sub
+from ledger.settings import BookSettings
+from ledger.store import Database, Tx, rows, setwise
+from ledger.store.database import Conflict
+from ledger.store.rows import AddressRow
+
+T = TypeVar("T")
+Outcome = tuple[Allocation, ...] | LedgerError
+
+_random = random.SystemRandom()
+
+SWEEP_LIMIT = 1_000
+"""Addresses freed by one transaction of a sweep: a short one, so that no ADD waits long behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pick:
+    """One address that a claim needs: of one family of one pool. ``wanted``: the one it must be, and why."""
+
+    pool: Pool
+    family: Family
+    wanted: tuple[str, Reason] | None = None
+
 
 class Book:
-    def __init__(self, store: Store, *, actor: str, evidence: Evidence = NeverGone(), settings: BookSettings = BookSettings()) -> None
-    # addresses
-    def allocate(self, claim: Claim) -> tuple[Allocation, ...]                 # raises LedgerError; reclaims by evidence if full
-    def allocate_many(self, claims: Sequence[Claim]) -> list[tuple[Allocation, ...] | LedgerError]
-                                                                               # one batch; never asks for evidence: a full pool
-                                                                               # is PoolExhausted in the list; raises TryAgain if
-                                                                               # the database is away (then nothing was done)
-    def reclaim_for(self, claim: Claim) -> tuple[Allocation, ...]              # the slow road after PoolExhausted (asks Evidence)
-    def held_by(self, attachment: Attachment) -> tuple[Allocation, ...]        # what CHECK compares with
-    def release(self, attachment: Attachment, *, reason: str = "del") -> list[Event]      # idempotent: [] if nothing is held
-    def release_many(self, attachments: Sequence[Attachment], *, reason: str = "del") -> list[list[Event]]
-    def release_ip(self, ip: str, *, pool: str | None = None, reason: str) -> Event        # by hand; UnknownAddress, NotHeld
-    def collect(self, *, network: str, node: str, keep: Collection[Attachment]) -> list[Event]   # CNI GC, scoped to node + network
-    def sweep(self) -> list[Event]                                             # cooling and timed holds whose time has come
-    # pools
-    def apply_pool(self, spec: PoolSpec) -> PoolChange                         # .action "created" | "updated" | "unchanged", .event
-    def delete_pool(self, name: str) -> Event                                  # UnknownPool, PoolInUse
-    def pool(self, name: str) -> PoolFigures                                   # .spec .capacity .allocated .free .held .cooling .utilization
-    def pools(self) -> list[PoolFigures]
-    # state of the database
-    def ready(self) -> None                                                    # raises TryAgain or SchemaMismatch
+    """The book over one database. Safe to share between threads.
 
-Store.open(url: str, *, actor...) lives in ledger/store.py:  Store(url) / store.close()
-"""
+    ``actor``: who writes, for the ledger (``agent/node1``, ``cli/alice``). ``evidence``: whom to ask whether an
+    owner has ended, when a pool is full.
+
+    Every method raises DatabaseAway or LockTimeout (both TryAgain) when the database is away or busy; nothing was
+    done then, except perhaps a commit whose answer was lost: repeating is safe, since ADD and DEL are idempotent.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        actor: str,
+        evidence: Evidence | None = None,
+        settings: BookSettings | None = None,
+    ) -> None:
+        self.database = database
+        self.actor = actor
+        self._evidence = evidence or NeverGone()
+        self._settings = settings or BookSettings()
+        self._pools: dict[str, Pool] = {}
+
+    def ready(self) -> None:
+        """Raise TryAgain or SchemaMismatch unless the database answers and is at this program's schema."""
+        self.database.require_head()
+
+    # Allocating ---------------------------------------------------------------------------------
+
+    def allocate(self, claim: Claim) -> tuple[Allocation, ...]:
+        """Settle one claim; on a full pool, reclaim by evidence.
+
+        Raises UnknownPool, PoolExhausted, NotOnThisNode, InvalidRequest, AddressTaken, AddressReserved, AddressOutsidePool.
+        """
+        outcome = self.allocate_many([claim])[0]
+        if isinstance(outcome, PoolExhausted):
+            return self.reclaim_for(claim)
+        if isinstance(outcome, LedgerError):
+            raise outcome
+        return outcome
+
+    def allocate_many(self, claims: Sequence[Claim]) -> list[Outcome]:
+        """Settle a batch in as few transactions as can be; never asks for evidence. Outcomes stand in the claims' order."""
+        if self.database.sqlite:
+            return self._again(lambda: self._settle_in_one(claims))
+        outcomes: list[Outcome | None] = [None] * len(claims)
+        for batch in self._batches(claims):
+            for index, allocations in self._settle_setwise(batch):
+                outcomes[index] = allocations
+        return [
+            outcome if outcome is not None else self._outcome(claim)
+            for outcome, claim in zip(outcomes, claims, strict=True)
+        ]
+
+    def reclaim_for(self, claim: Claim) -> tuple[Allocation, ...]:
+        """Settle a claim on a full pool: ask about the owners in random order, each once, and take the first that has ended.
+
+        ``Reclaimed`` and ``Allocated`` are one transaction. Bounded by the size of the pool and by
+        ``BookSettings.reclaim_deadline``; then PoolExhausted with the figures.
+        """
+        deadline = time.monotonic() + self._settings.reclaim_deadline
+        ended: list[tuple[AddressRow, str]] = []
+        candidates: dict[tuple[str, Family], Iterator[tuple[AddressRow, str]]] = {}
+        asked = [0]
+        while True:
+            try:
+                return self._again(lambda: self._settle_alone(claim, ended))
+            except PoolExhausted as full:
+                key: tuple[str, Family] = (full.pool, full.family)
+                if key not in candidates:
+                    candidates[key] = self._ended(*key, claim, deadline, asked)
+                found = next(candidates[key], None)
+                if found is None:
+                    raise PoolExhausted(**{**full.facts(), "asked": asked[0]}) from None
+                ended.append(found)
+
+    def _settle_in_one(self, claims: Sequence[Claim]) -> list[Outcome]:
+        """SQLite: the whole batch is one transaction, each claim a savepoint where it could be left half done."""
+        outcomes: list[Outcome] = []
+        with self.database.begin() as tx:
+            for claim in claims:
+                try:
+                    picks = self._plan(claim, lambda name: self._pool(tx, name))
+                    with tx.savepoint() if len(picks) > 1 else nullcontext():
+                        outcomes.append(tuple(self._settle(tx, pick, claim) for pick in picks))
+                except Conflict:
+                    raise
+                except LedgerError as error:
+                    outcomes.append(error)
+        return outcomes
+
+    def _settle_alone(
+        self, claim: Claim, ended: Sequence[tuple[AddressRow, str]] = ()
+    ) -> tuple[Allocation, ...]:
+        with self.database.begin() as tx:
+            for row, why in ended:
+                self._reclaim(tx, row, why)
+            picks = self._plan(claim, lambda name: self._pool(tx, name))
+            return tuple(self._settle(tx, pick, claim) for pick in picks)
+
+    def _outcome(self, claim: Claim) -> Outcome:
+        try:
+            return self._again(lambda: self._settle_alone(claim))
+        except TryAgain:
+            raise
+        except LedgerError as error:
+            return error
+
+    def _batches(
+        self, claims: Sequence[Claim]
+    ) -> list[list[tuple[int, Claim, list[_Pick], list[tuple[Sub, ...]]]]]:
+        """Claims that one statement can settle, grouped by what they want; two of the same owner never meet in one."""
+        groups: dict[object, list[tuple[int, Claim, list[_Pick], list[tuple[Sub, ...]]]]] = {}
+        taken: set[object] = set()
+        for index, claim in enumerate(claims):
+            try:
+                picks = self._plan(claim, self._cached_pool)
+                subs = [pick.pool.spec.eligible(pick.family, claim.node) for pick in picks]
+            except Conflict:
+                raise
+            except LedgerError:
+                continue  # the slow road looks again, and says what is wrong
+            key = owner_key(claim.owner, claim.attachment), claim.attachment.if_name
+            if any(pick.wanted for pick in picks) or not all(subs) or {key, claim.attachment} & taken:
+                continue
+            taken |= {key, claim.attachment}
+            plan = tuple((p.pool.id, p.pool.version, p.family, s) for p, s in zip(picks, subs, strict=True))
+            groups.setdefault(plan, []).append((index, claim, picks, subs))
+        return list(groups.values())
+
+    def _settle_setwise(
+        self, batch: list[tuple[int, Claim, list[_Pick], list[tuple[Sub, ...]]]]
+    ) -> list[tuple[int, tuple[Allocation, ...]]]:
+        """What one statement for each pick settles. Several picks: all of them for all claims, or none."""
+        _, _, picks, subs = batch[0]
+        claims = [(index, claim) for index, claim, _, _ in batch]
+        try:
+            if len(picks) == 1:
+                with self.database.autocommit() as tx:
+                    settled = [setwise.allocate(tx, self._picks(picks[0], subs[0]), claims)]
+            else:
+                with self.database.begin() as tx:
+                    settled = [
+                        setwise.allocate(tx, self._picks(p, s), claims)
+                        for p, s in zip(picks, subs, strict=True)
+                    ]
+                    if any(len(part) < len(claims) for part in settled):
+                        raise Conflict("not all could be settled at once")
+        except Conflict:
+            return []  # a lost race: one by one, then
+        found: dict[int, list[Allocation]] = {}
+        for pick, part in zip(picks, settled, strict=True):
+            for each in part:
+                found.setdefault(each.index, []).append(_allocation(pick.pool.spec, each.ip, each.event))
+        return [(index, tuple(allocations)) for index, allocations in found.items()]
+
+    def _picks(self, pick: _Pick, subs: tuple[Sub, ...]) -> setwise.Picks:
+        return setwise.Picks(
+            pool_id=pick.pool.id,
+            pool=pick.pool.name,
+            version=pick.pool.version,
+            family=pick.family,
+            sub=subs[0].ordinal,
+            subs=[sub.ordinal for sub in subs],
+            start=_start(pick.pool.spec),
+            reason=_picked(pick.pool.spec),
+            actor=self.actor,
+        )
+
+    def _plan(self, claim: Claim, pool_of: Callable[[str], Pool]) -> list[_Pick]:
+        """The picks of a claim. Raises InvalidRequest, UnknownPool, AddressOutsidePool, AddressReserved."""
+        if not claim.pools:
+            raise InvalidRequest("pools", (), "names no pool")
+        if len(set(claim.pools)) < len(claim.pools):
+            raise InvalidRequest("pools", claim.pools, "names a pool twice")
+        if not claim.attachment.container_id:
+            raise InvalidRequest("containerID", "", "is empty")
+        pools = [pool_of(name) for name in claim.pools]
+        asked = _asked(claim, pools)
+        static = (claim.owner.namespace or "", claim.owner.pod or "") if claim.owner.is_pod else None
+        picks = []
+        for pool in pools:
+            reserved = {to_int(ip)[0]: ip for ip in pool.spec.static_for(*static)} if static else {}
+            for family in pool.spec.families:
+                wanted: tuple[str, Reason] | None = None
+                if family in reserved:
+                    wanted = reserved[family], Reason.STATIC
+                elif (pool.name, family) in asked:
+                    wanted = asked[pool.name, family], Reason.REQUESTED
+                picks.append(_Pick(pool, family, wanted))
+        return picks
+
+    def _settle(self, tx: Tx, pick: _Pick, claim: Claim) -> Allocation:
+        """One pick, step by step, in design.md's order."""
+        pool, spec = pick.pool, pick.pool.spec
+        key = owner_key(claim.owner, claim.attachment)
+        known = rows.find_known(tx, pool.id, pick.family, key, claim.attachment)
+        holding = [row for row in known if row.state is State.ALLOCATED]
+        for row in holding:
+            if row.attachment == claim.attachment:
+                return _allocation(spec, row.ip, None)
+        if holding:
+            return self._give(tx, pool, holding[0], claim, Reason.REASSIGNED)
+        subs = spec.eligible(pick.family, claim.node)
+        if pick.wanted:
+            ip, reason = pick.wanted
+            return self._give(tx, pool, self._wanted_row(tx, pool, ip, key, claim, subs), claim, reason)
+        if not subs:
+            raise NotOnThisNode(spec.name, pick.family, claim.node.name)
+        for row in known:  # newest first
+            sub = spec.sub_of(row.ip)
+            if sub in subs and spec.static_owner(row.ip) is None:
+                return self._give(tx, pool, row, claim, Reason.RETURNING)
+        picked = self._pick_free(tx, pool, subs)
+        if picked is None and self._sweep(tx, pool):
+            picked = self._pick_free(tx, pool, subs)
+        if picked is None:
+            raise self._exhausted(tx, pool, pick.family)
+        return self._give(tx, pool, picked, claim, _picked(spec))
+
+    def _wanted_row(
+        self, tx: Tx, pool: Pool, ip: str, key: str, claim: Claim, eligible: tuple[Sub, ...]
+    ) -> AddressRow:
+        sub = pool.spec.sub_of(ip)
+        assert sub is not None  # _asked and the spec's validation saw to it
+        if sub not in eligible:
+            raise AddressReserved(
+                pool.name, ip, f"its sub's nodeSelector does not match node {claim.node.name or '(unknown)'}"
+            )
+        row = catalog.row_of(tx, pool, sub, ip)
+        mine = row.owner_key == key and row.attachment.if_name == claim.attachment.if_name
+        due = row.state is State.COOLING and row.until is not None and row.until <= tx.clock()
+        if row.state is not State.FREE and not mine and not due:
+            raise AddressTaken(pool.name, ip, row.state.value, row.holder())
+        return row
+
+    def _pick_free(self, tx: Tx, pool: Pool, subs: tuple[Sub, ...]) -> AddressRow | None:
+        for sub in subs:
+            start = _start(pool.spec)
+            while True:
+                row = rows.pick_free(tx, pool.id, sub.ordinal, start)
+                if row is not None:
+                    return row
+                if not catalog.grow(tx, pool, sub):
+                    break
+        return None
+
+    def _give(self, tx: Tx, pool: Pool, row: AddressRow, claim: Claim, reason: Reason) -> Allocation:
+        event = Event(
+            0, _moment(tx, row), Kind.ALLOCATED, pool.name, row.ip, row.version + 1, State.ALLOCATED, claim.owner,
+            claim.attachment, claim.node.name, None, claim.reason or reason.value, self.actor,
+        )  # fmt: skip
+        return _allocation(pool.spec, row.ip, rows.append(tx, pool.id, event))
+
+    def _exhausted(self, tx: Tx, pool: Pool, family: Family) -> PoolExhausted:
+        counts = rows.count_states(tx, [pool.id], family).get(pool.id, {})
+        return PoolExhausted(
+            pool.name,
+            family,
+            capacity=pool.spec.capacity_of(family),
+            **{s.value: counts.get(s, 0) for s in (State.ALLOCATED, State.HELD, State.COOLING)},
+        )
+
+    def _ended(
+        self, name: str, family: Family, claim: Claim, deadline: float, asked: list[int]
+    ) -> Iterator[tuple[AddressRow, str]]:
+        """Allocated addresses whose owners have ended, found by asking about each once, in random order, outside any transaction."""
+        with self.database.read() as tx:
+            pool = self._pool(tx, name)
+            eligible = [sub.ordinal for sub in pool.spec.eligible(family, claim.node)]
+            allocated = [row for row in rows.list_allocated(tx, pool.id, eligible) if row.rnd is not None]
+        _random.shuffle(allocated)
+        for row in allocated:
+            if time.monotonic() > deadline:
+                return
+            asked[0] += 1
+            why = self._evidence.ended(_as_event(name, row))
+            if why is not None:
+                yield row, why
+
+    def _reclaim(self, tx: Tx, seen: AddressRow, why: str) -> None:
+        """Take an address back, if it is still as it was when its owner was asked about; else leave it alone."""
+        row = rows.find_address(tx, seen.pool_id, seen.ip, lock=True)
+        if row is not None and row.version == seen.version:
+            self._change(tx, row, Kind.RECLAIMED, State.FREE, why)
+
+    # Releasing ----------------------------------------------------------------------------------
+
+    def release(self, attachment: Attachment, *, reason: str = Reason.DEL) -> list[Event]:
+        """Release what this attachment holds, in whatever pool; [] if it holds nothing (a repeated or late DEL)."""
+        return self.release_many([attachment], reason=reason)[0]
+
+    def release_many(
+        self, attachments: Sequence[Attachment], *, reason: str = Reason.DEL
+    ) -> list[list[Event]]:
+        """The same for a batch, in one transaction."""
+        if not self.database.sqlite:
+            return self._again(lambda: self._release_setwise(attachments, reason))
+
+        def in_one() -> list[list[Event]]:
+            with self.database.begin() as tx:
+                return [
+                    [
+                        self._released(tx, row, reason)
+                        for row in rows.find_attachment(tx, attachment, lock=True)
+                    ]
+                    for attachment in attachments
+                ]
+
+        return self._again(in_one)
+
+    def _release_setwise(self, attachments: Sequence[Attachment], reason: str) -> list[list[Event]]:
+        with self.database.autocommit() as tx:
+            return setwise.release(tx, attachments, reason, self.actor)
+
+    def release_ip(self, ip: str, *, pool: str | None = None, reason: str) -> Event:
+        """Release an address by hand. Raises UnknownAddress, UnknownPool, NotHeld, InvalidRequest (several pools have it)."""
+        ip = canonical(ip, "ip")
+
+        def release() -> Event:
+            with self.database.begin() as tx:
+                places = self._pools_with(tx, ip, pool)
+                if len(places) > 1:
+                    names = ", ".join(each.name for each in places)
+                    raise InvalidRequest("pool", None, f"{ip} is in several pools ({names}): say which")
+                row = rows.find_address(tx, places[0].id, ip, lock=True)
+                if row is None or row.state not in (State.ALLOCATED, State.HELD):
+                    raise NotHeld(
+                        f"{ip} of pool {places[0].name!r} is {row.state if row else State.FREE}: nobody holds it",
+                        ip=ip,
+                    )
+                return self._released(tx, row, reason)
+
+        return self._again(release)
+
+    def held_by(self, attachment: Attachment) -> tuple[Allocation, ...]:
+        """What this attachment holds, in whatever live pool."""
+        with self.database.read() as tx:
+            names = {row.id: row.name for row in rows.live_pools(tx)}
+            return tuple(
+                _allocation(self._pool(tx, names[row.pool_id]).spec, row.ip, None)
+                for row in rows.find_attachment(tx, attachment, lock=False)
+                if row.pool_id in names
+            )
+
+    def collect(self, *, network: str, node: str, keep: Collection[Attachment]) -> list[Event]:
+        """Release what one node holds on one network, but for the attachments that are still valid (the SPEC's GC)."""
+        valid = {(each.container_id, each.if_name) for each in keep}
+
+        def collect() -> list[Event]:
+            with self.database.begin() as tx:
+                return [
+                    self._released(tx, row, Reason.GC)
+                    for row in rows.list_on_network(tx, network, node)
+                    if (row.attachment.container_id, row.attachment.if_name) not in valid
+                ]
+
+        return self._again(collect)
+
+    def sweep(self) -> list[Event]:
+        """Free the cooling and held addresses whose time has come; in several short transactions."""
+
+        def sweep() -> list[Event]:
+            with self.database.begin() as tx:
+                return self._sweep(tx)
+
+        freed = events = self._again(sweep)
+        while len(events) == SWEEP_LIMIT:
+            events = self._again(sweep)
+            freed = freed + events
+        return freed
+
+    def _sweep(self, tx: Tx, pool: Pool | None = None) -> list[Event]:
+        due = rows.list_due(tx, tx.clock(), SWEEP_LIMIT, pool.id if pool else None)
+        return [
+            self._change(tx, row, Kind.FREED, State.FREE, f"{row.state} until {row.until:%Y-%m-%dT%H:%M:%SZ}")
+            for row in due
+        ]
+
+    # By evidence and by hand: each fenced by the version that was looked at -----------------------
+
+    def transfer(
+        self, pool: str, ip: str, version: int, kind: Kind, *, reason: str, until: datetime | None = None
+    ) -> Event | None:
+        """Reclaim, hold or free one address, if it is still at ``version``; None if it has moved on since.
+
+        ``kind`` is RECLAIMED (allocated → free, or cooling where the pool says so), HELD (→ held until ``until``, or
+        for good) or FREED (held or cooling → free).
+        """
+
+        def transfer() -> Event | None:
+            with self.database.begin() as tx:
+                row = rows.find_address(tx, self._pool(tx, pool).id, ip, lock=True)
+                if row is None or row.version != version:
+                    return None
+                if kind is Kind.HELD:
+                    return self._change(tx, row, kind, State.HELD, reason, until)
+                if kind is Kind.RECLAIMED:
+                    return self._released(tx, row, reason, kind)
+                return self._change(tx, row, kind, State.FREE, reason)
+
+        return self._again(transfer)
+
+    def adopt(self, claim: Claim, ip: str) -> Event | None:
+        """Record that an owner has this address already, outside the ledger's knowledge; None if the ledger says so too.
+
+        Raises AddressTaken if the ledger knows another owner, AddressOutsidePool, UnknownPool.
+        """
+        ip = canonical(ip, "ip")
+
+        def adopt() -> Event | None:
+            with self.database.begin() as tx:
+                pool = self._pool(tx, claim.pools[0])
+                sub = pool.spec.sub_of(ip)
+                if sub is None:
+                    raise _not_given(pool.spec, ip)
+                row = catalog.row_of(tx, pool, sub, ip)
+                if row.state is State.ALLOCATED:
+                    if row.owner_key == owner_key(claim.owner, claim.attachment):
+                        return None
+                    raise AddressTaken(pool.name, ip, row.state.value, row.holder())
+                event = Event(
+                    0, _moment(tx, row), Kind.ADOPTED, pool.name, ip, row.version + 1, State.ALLOCATED, claim.owner,
+                    claim.attachment, claim.node.name, None, claim.reason, self.actor,
+                )  # fmt: skip
+                return rows.append(tx, pool.id, event)
+
+        return self._again(adopt)
+
+    # Pools --------------------------------------------------------------------------------------
+
+    def apply_pool(self, spec: PoolSpec, *, reason: str | None = None) -> PoolChange:
+        """Create or update a pool; nothing if it is so already. Raises PoolOverlap, PoolInUse, InvalidPool."""
+
+        def apply() -> PoolChange:
+            with self.database.begin() as tx:
+                return catalog.apply(tx, spec, actor=self.actor, reason=reason)
+
+        return self._again(apply)
+
+    def delete_pool(self, name: str, *, reason: str | None = None) -> Event:
+        """Delete a pool; its history stays. Raises UnknownPool, PoolInUse."""
+
+        def delete() -> Event:
+            with self.database.begin() as tx:
+                return catalog.delete(tx, name, actor=self.actor, reason=reason)
+
+        return self._again(delete)
+
+    def pool(self, name: str) -> PoolFigures:
+        """One pool and its counts. Raises UnknownPool."""
+        with self.database.read() as tx:
+            return catalog.figures(tx, self._pool(tx, name))[0]
+
+    def pools(self) -> list[PoolFigures]:
+        """All live pools and their counts, in order of their names."""
+        with self.database.read() as tx:
+            return catalog.figures(tx)
+
+    # Shared -------------------------------------------------------------------------------------
+
+    def _pool(self, tx: Tx, name: str) -> Pool:
+        pool = catalog.load(tx, name, self._pools)
+        self._pools[name] = pool
+        return pool
+
+    def _cached_pool(self, name: str) -> Pool:
+        """As last seen: the set-wise statement does nothing if that is outdated."""
+        pool = self._pools.get(name)
+        if pool is None:
+            with self.database.read() as tx:
+                pool = self._pool(tx, name)
+        return pool
+
+    def _pools_with(self, tx: Tx, ip: str, name: str | None) -> list[Pool]:
+        names = [name] if name else [row.name for row in rows.live_pools(tx)]
+        found = [pool for each in names for pool in (self._pool(tx, each),) if pool.spec.sub_around(ip)]
+        if not found:
+            raise AddressOutsidePool(name, ip) if name else UnknownAddress(ip)
+        return found
+
+    def _released(self, tx: Tx, row: AddressRow, reason: str, kind: Kind = Kind.RELEASED) -> Event:
+        """To free, or to cooling where the pool says so."""
+        cooldown = rows.cooldown(tx, row.pool_id)
+        if not cooldown:
+            return self._change(tx, row, kind, State.FREE, reason)
+        return self._change(
+            tx, row, kind, State.COOLING, reason, _moment(tx, row) + timedelta(seconds=cooldown)
+        )
+
+    def _change(
+        self, tx: Tx, row: AddressRow, kind: Kind, state: State, reason: str, until: datetime | None = None
+    ) -> Event:
+        """The next event of an address that keeps its (last) owner."""
+        name = rows.pool_name(tx, row.pool_id)
+        event = Event(
+            0, _moment(tx, row), kind, name, row.ip, row.version + 1, state, row.owner, row.attachment, row.node,
+            until, str(reason), self.actor,
+        )  # fmt: skip
+        return rows.append(tx, row.pool_id, event)
+
+    def _again(self, attempt: Callable[[], T]) -> T:
+        """Decide anew after a lost race; once more after a connection that died in the pool."""
+        reconnected = False
+        for number in range(self._settings.attempts):
+            try:
+                return attempt()
+            except Conflict as lost:
+                conflict = lost
+                time.sleep(_random.uniform(0, 0.002 * 2 ** min(number, 6)))
+            except DatabaseAway as away:
+                stale = getattr(away.__cause__, "connection_invalidated", False)
+                if reconnected or not stale:
+                    raise
+                reconnected = True
+        raise LockTimeout(f"lost {self._settings.attempts} races in a row; try again") from conflict
+
+
+def _asked(claim: Claim, pools: Sequence[Pool]) -> Mapping[tuple[str, int], str]:
+    out: dict[tuple[str, int], str] = {}
+    for text in claim.asked:
+        ip = canonical(text, "asked address")
+        pool = next((p for p in pools if p.spec.sub_around(ip)), None)
+        if pool is None:
+            raise AddressOutsidePool(", ".join(claim.pools), ip)
+        if pool.spec.sub_of(ip) is None:
+            raise _not_given(pool.spec, ip)
+        reserved_for = pool.spec.static_owner(ip)
+        if reserved_for is not None and reserved_for != (claim.owner.namespace, claim.owner.pod):
+            raise AddressReserved(pool.name, ip, f"it is reserved for {'/'.join(reserved_for)}")
+        key = pool.name, to_int(ip)[0]
+        if out.setdefault(key, ip) != ip:
+            raise InvalidRequest(
+                "asked address", claim.asked, f"asks for two IPv{key[1]} addresses of pool {pool.name!r}"
+            )
+    return out
+
+
+def _not_given(spec: PoolSpec, ip: str) -> AddressReserved | AddressOutsidePool:
+    around = spec.sub_around(ip)
+    why = around.why_not(ip) if around else None
+    return AddressReserved(spec.name, ip, why) if why else AddressOutsidePool(spec.name, ip)
+
+
+def _allocation(spec: PoolSpec, ip: str, event: Event | None) -> Allocation:
+    sub = spec.sub_around(ip)
+    prefix_length = sub.prefix_length if sub else (32 if to_int(ip)[0] == 4 else 128)
+    return Allocation(spec.name, ip, prefix_length, sub.gateway if sub else None, event)
+
+
+def _as_event(pool: str, row: AddressRow) -> Event:
+    assert row.since is not None
+    return Event(
+        0, row.since, Kind.ALLOCATED, pool, row.ip, row.version, row.state, row.owner, row.attachment, row.node, row.until,
+        None, None,
+    )  # fmt: skip
+
+
+def _moment(tx: Tx, row: AddressRow) -> datetime:
+    """Now, by the database; never before the address's last event, even if the clock was set back."""
+    now = tx.clock()
+    return max(now, row.since) if row.since else now
+
+
+def _start(spec: PoolSpec) -> int:
+    return 0 if spec.pick_strategy == "Lowest" else walk.draw()
+
+
+def _picked(spec: PoolSpec) -> Reason:
+    return Reason.LOWEST if spec.pick_strategy == "Lowest" else Reason.RANDOM

@@ -11,6 +11,7 @@
     ├── PoolOverlap                 two pools of one address space share addresses
     ├── PoolInUse                   the change would drop an address that somebody holds
     ├── PoolExhausted               nothing is free, and nobody's address could be reclaimed
+    ├── NotOnThisNode               the pool's node selectors give this node no address of that family
     ├── AddressUnavailable          the address that was asked for cannot be had
     │   ├── AddressTaken            … somebody else holds it
     │   ├── AddressReserved         … the pool never gives it out
@@ -66,7 +67,9 @@ class UnknownPool(LedgerError):
     """There is no such pool."""
 
     def __init__(self, pool: str) -> None:
-        super().__init__(f"there is no pool {pool!r}; `ipam-ledger pool list` names those there are", pool=pool)
+        super().__init__(
+            f"there is no pool {pool!r}; `ipam-ledger pool list` names those there are", pool=pool
+        )
 
 
 class UnknownAddress(LedgerError):
@@ -92,17 +95,43 @@ class PoolInUse(LedgerError):
     def __init__(self, pool: str, ip: str, holder: str, count: int) -> None:
         more = f" and {count - 1} more" if count > 1 else ""
         super().__init__(
-            f"pool {pool!r} cannot drop {ip}{more}: in use by {holder}; release it first", pool=pool, ip=ip, holder=holder, count=count
+            f"pool {pool!r} cannot drop {ip}{more}: in use by {holder}; release it first",
+            pool=pool,
+            ip=ip,
+            holder=holder,
+            count=count,
         )
 
 
 class PoolExhausted(LedgerError):
     """No address is free, and none could be reclaimed."""
 
-    def __init__(self, pool: str, *, capacity: int, allocated: int, held: int, cooling: int, asked: int = 0) -> None:
+    def __init__(
+        self,
+        pool: str,
+        family: int,
+        *,
+        capacity: int,
+        allocated: int,
+        held: int,
+        cooling: int,
+        asked: int = 0,
+    ) -> None:
+        evidence = f"; asked about {asked} owners, all still there" if asked else ""
         super().__init__(
-            f"pool {pool!r} is exhausted: capacity {capacity}, allocated {allocated}, held {held}, cooling {cooling}",
-            pool=pool, capacity=capacity, allocated=allocated, held=held, cooling=cooling, asked=asked,
+            f"pool {pool!r} has no free IPv{family} address: "
+            f"capacity {capacity}, allocated {allocated}, held {held}, cooling {cooling}{evidence}",
+            pool=pool, family=family, capacity=capacity, allocated=allocated, held=held, cooling=cooling, asked=asked,
+        )  # fmt: skip
+
+
+class NotOnThisNode(LedgerError):
+    """The pool's node selectors give this node no address of that family."""
+
+    def __init__(self, pool: str, family: int, node: str | None) -> None:
+        super().__init__(
+            f"no sub of pool {pool!r} gives IPv{family} addresses to node {node or '(unknown)'}: look at their nodeSelector",
+            pool=pool, family=family, node=node,
         )  # fmt: skip
 
 
@@ -114,7 +143,9 @@ class AddressTaken(AddressUnavailable):
     """Somebody else holds the address."""
 
     def __init__(self, pool: str, ip: str, state: str, holder: str) -> None:
-        super().__init__(f"{ip} of pool {pool!r} is {state} by {holder}", pool=pool, ip=ip, state=state, holder=holder)
+        super().__init__(
+            f"{ip} of pool {pool!r} is {state} by {holder}", pool=pool, ip=ip, state=state, holder=holder
+        )
 
 
 class AddressReserved(AddressUnavailable):

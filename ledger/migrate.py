@@ -6,9 +6,10 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-import migrations
 from alembic import command
 from alembic.config import Config
+
+import migrations
 from ledger.errors import SchemaMismatch
 from ledger.schema import HEAD
 from ledger.store import Database

@@ -98,7 +98,12 @@ ledger = sa.Table(
     sa.Column("at", Instant, nullable=False, comment="the database's clock, after the row lock was had"),
     sa.Column("pool_id", sa.Integer, nullable=False),
     sa.Column("ip", Ip, comment="null for events of the pool itself"),
-    sa.Column("version", sa.Integer, nullable=False, comment="number within the stream of this address or pool, from 1"),
+    sa.Column(
+        "version",
+        sa.Integer,
+        nullable=False,
+        comment="number within the stream of this address or pool, from 1",
+    ),
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("state", sa.Text, comment="of the address after the event"),
     *_holder(),
@@ -110,7 +115,14 @@ ledger = sa.Table(
     sa.CheckConstraint("(ip IS NULL) = (state IS NULL)", name="subject"),
     sqlite_autoincrement=True,
 )
-sa.Index("ledger_stream_key", ledger.c.pool_id, ledger.c.ip, ledger.c.version, unique=True, postgresql_include=["at"])
+sa.Index(
+    "ledger_stream_key",
+    ledger.c.pool_id,
+    ledger.c.ip,
+    ledger.c.version,
+    unique=True,
+    postgresql_include=["at"],
+)
 sa.Index(
     "ledger_pool_stream_key",
     ledger.c.pool_id,
@@ -137,7 +149,11 @@ address = sa.Table(
     sa.Column("ip", Ip, nullable=False),
     sa.Column("family", sa.SmallInteger, nullable=False, comment="4 or 6"),
     sa.Column("sub", sa.SmallInteger, nullable=False, comment="ordinal of its sub in the pool's spec"),
-    sa.Column("rnd", sa.BigInteger, comment="order of picking; null: never picked (static, or no longer in the pool)"),
+    sa.Column(
+        "rnd",
+        sa.BigInteger,
+        comment="order of picking; null: never picked (static, or no longer in the pool)",
+    ),
     sa.Column("version", sa.Integer, nullable=False, comment="of its newest event; 0: never used"),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("since", Instant, comment="time of its newest event"),
@@ -151,8 +167,17 @@ address = sa.Table(
 )
 _FREE = sa.text("state = 'free'")
 _ALLOCATED = sa.text("state = 'allocated'")
+_DUE = sa.text("until IS NOT NULL")
 _LAST = sa.text("state <> 'allocated' AND owner IS NOT NULL")
-sa.Index("address_pick_idx", address.c.pool_id, address.c.sub, address.c.rnd, postgresql_where=_FREE, sqlite_where=_FREE)
+sa.Index("address_until_idx", address.c.until, postgresql_where=_DUE, sqlite_where=_DUE)
+sa.Index(
+    "address_pick_idx",
+    address.c.pool_id,
+    address.c.sub,
+    address.c.rnd,
+    postgresql_where=_FREE,
+    sqlite_where=_FREE,
+)
 sa.Index(
     "address_attachment_key",
     *(address.c[name] for name in ("container_id", "if_name", "network", "pool_id", "family")),
@@ -181,8 +206,18 @@ pool = sa.Table(
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("address_space", sa.Text, nullable=False),
     sa.Column("cooldown_seconds", sa.Integer, nullable=False),
-    sa.Column("version", sa.Integer, nullable=False, comment="of its newest event; a claim made by an older spec is settled anew"),
-    sa.Column("live", sa.Boolean, nullable=False, comment="false once deleted; its streams go on if it is created again"),
+    sa.Column(
+        "version",
+        sa.Integer,
+        nullable=False,
+        comment="of its newest event; a claim made by an older spec is settled anew",
+    ),
+    sa.Column(
+        "live",
+        sa.Boolean,
+        nullable=False,
+        comment="false once deleted; its streams go on if it is created again",
+    ),
     sa.Column("spec", Json, nullable=False),
     sa.UniqueConstraint("name", name="pool_name_key"),
 )
@@ -192,7 +227,9 @@ sub = sa.Table(
     metadata,
     sa.Column("pool_id", sa.Integer, nullable=False),
     sa.Column("ordinal", sa.SmallInteger, nullable=False),
-    sa.Column("walked", sa.BigInteger, nullable=False, comment="how many of its addresses have been given a row"),
+    sa.Column(
+        "walked", sa.BigInteger, nullable=False, comment="how many of its addresses have been given a row"
+    ),
     sa.PrimaryKeyConstraint("pool_id", "ordinal", name="sub_pk"),
 )
 

@@ -6,10 +6,13 @@ Called by ``ledger.migrate`` with an open connection; there is no alembic.ini.
 from __future__ import annotations
 
 from alembic import context
+
 from ledger.schema import metadata
 
 LOCK = 0x1A9A_1ED6  # one arbitrary number that all our migrations share
-LOCK_TIMEOUT = "10s"  # a table in use makes the migration fail and be tried again, rather than queue all ADDs behind it
+LOCK_TIMEOUT = (
+    "10s"  # a table in use makes the migration fail and be tried again, rather than queue all ADDs behind it
+)
 
 
 def _emit_sql() -> None:

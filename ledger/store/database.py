@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
@@ -31,7 +31,11 @@ class Conflict(LedgerError):
 
 # PostgreSQL: SQLSTATE -> what it means to a caller.
 _BUSY = {"55P03": LockTimeout, "57014": LockTimeout}
-_RACE = {"40001", "40P01", "23505"}  # serialization failure, deadlock, unique violation (of named keys, see schema)
+_RACE = {
+    "40001",
+    "40P01",
+    "23505",
+}  # serialization failure, deadlock, unique violation (of named keys, see schema)
 
 
 class Database:
@@ -105,7 +109,16 @@ class Database:
             name = getattr(cause, "sqlite_errorname", "")
             if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
                 return LockTimeout(f"{self.label} is locked by another process")
-            if name.startswith(("SQLITE_CANTOPEN", "SQLITE_IOERR", "SQLITE_FULL", "SQLITE_READONLY", "SQLITE_NOTADB", "SQLITE_CORRUPT")):
+            if name.startswith(
+                (
+                    "SQLITE_CANTOPEN",
+                    "SQLITE_IOERR",
+                    "SQLITE_FULL",
+                    "SQLITE_READONLY",
+                    "SQLITE_NOTADB",
+                    "SQLITE_CORRUPT",
+                )
+            ):
                 return DatabaseAway(f"{self.label} cannot be used: {cause}")
             return error
         sqlstate = getattr(cause, "sqlstate", None)
@@ -118,7 +131,9 @@ class Database:
         if sqlstate == "42P01":
             return SchemaMismatch(f"{self.label} has no ledger; run `ipam-ledger db upgrade`")
         if error.connection_invalidated or sqlstate is None or sqlstate[:2] in ("08", "57", "53", "28", "3D"):
-            return DatabaseAway(f"{self.label} cannot be reached: {str(cause).strip() or type(cause).__name__}")
+            return DatabaseAway(
+                f"{self.label} cannot be reached: {str(cause).strip() or type(cause).__name__}"
+            )
         return error
 
     def revision(self) -> str | None:
@@ -145,7 +160,9 @@ class Database:
             upgrade(self)
             return
         if found is None:
-            raise SchemaMismatch(f"{self.label} has no ledger yet; run `ipam-ledger db upgrade`", found=None, wanted=HEAD)
+            raise SchemaMismatch(
+                f"{self.label} has no ledger yet; run `ipam-ledger db upgrade`", found=None, wanted=HEAD
+            )
         if found < HEAD:
             raise SchemaMismatch(
                 f"{self.label} is at schema {found}, this program needs {HEAD}; run `ipam-ledger db upgrade`",
@@ -172,7 +189,7 @@ class Tx:
         moment: datetime = self.connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
         return moment.astimezone(UTC)
 
-    def execute(self, statement: sa.Executable, parameters: Any = None) -> sa.CursorResult[Any]:
+    def execute(self, statement: sa.Executable, parameters: Any = None) -> sa.CursorResult[Unpack[tuple[Any, ...]]]:
         result: Any = self.connection.execute(statement, parameters)
         return result  # type: ignore[no-any-return]
 
@@ -214,7 +231,13 @@ def _sqlite_engine(url: URL) -> Engine:
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _: ConnectionPoolEntry) -> None:
         # FULL: a commit that answered an ADD survives a power cut. WAL: readers never block the writer.
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "recursive_triggers=ON", "cache_size=-16000"):
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            "recursive_triggers=ON",
+            "cache_size=-16000",
+        ):
             connection.execute(f"PRAGMA {pragma}").close()
 
     @event.listens_for(engine, "begin")

@@ -41,7 +41,9 @@ def ensure(database: Database) -> list[str]:
     """Make roles and grants if this user may; else return the SQL for somebody who may."""
     with database.begin() as tx:
         existing = set(
-            tx.execute(sa.text("SELECT rolname FROM pg_roles WHERE rolname IN (:w, :a)"), {"w": WRITER, "a": AUDITOR}).scalars()
+            tx.execute(
+                sa.text("SELECT rolname FROM pg_roles WHERE rolname IN (:w, :a)"), {"w": WRITER, "a": AUDITOR}
+            ).scalars()
         )
         may_create = tx.execute(
             sa.text("SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user")

@@ -64,7 +64,12 @@ def _partial(where: str) -> dict[str, Any]:
 def upgrade() -> None:
     op.create_table(
         "ledger",
-        sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), sa.Identity(always=True), nullable=False),
+        sa.Column(
+            "seq",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            sa.Identity(always=True),
+            nullable=False,
+        ),
         sa.Column("xid", sa.BigInteger().with_variant(Xid8(), "postgresql"), nullable=False),
         sa.Column("at", Instant, nullable=False),
         sa.Column("pool_id", sa.Integer, nullable=False),
@@ -83,8 +88,12 @@ def upgrade() -> None:
     )
     stream = ["pool_id", "ip", "version"]
     op.create_index("ledger_stream_key", "ledger", stream, unique=True, postgresql_include=["at"])
-    op.create_index("ledger_pool_stream_key", "ledger", ["pool_id", "version"], unique=True, **_partial("ip IS NULL"))
-    op.create_index("ledger_pod_idx", "ledger", ["namespace", "pod", "seq"], **_partial("namespace IS NOT NULL"))
+    op.create_index(
+        "ledger_pool_stream_key", "ledger", ["pool_id", "version"], unique=True, **_partial("ip IS NULL")
+    )
+    op.create_index(
+        "ledger_pod_idx", "ledger", ["namespace", "pod", "seq"], **_partial("namespace IS NOT NULL")
+    )
     op.create_index("ledger_at_idx", "ledger", ["at"], postgresql_using="brin")
     op.create_index("ledger_commit_idx", "ledger", ["xid", "seq"])
 
@@ -101,7 +110,9 @@ def upgrade() -> None:
         sa.Column("owner", sa.Text),
         *_holder(),
         sa.PrimaryKeyConstraint("pool_id", "ip", name="address_pk"),
-        sa.CheckConstraint("state IN ('free', 'allocated', 'cooling', 'held')", name=op.f("address_state_check")),
+        sa.CheckConstraint(
+            "state IN ('free', 'allocated', 'cooling', 'held')", name=op.f("address_state_check")
+        ),
         sa.CheckConstraint("state = 'free' OR owner IS NOT NULL", name=op.f("address_owner_check")),
         sa.CheckConstraint("family IN (4, 6)", name=op.f("address_family_check")),
         # Its indexed columns change with every event, so updates are never HOT: leave room, vacuum often.
@@ -110,9 +121,14 @@ def upgrade() -> None:
     owner = ["owner", "if_name", "pool_id", "family"]
     attachment = ["container_id", "if_name", "network", "pool_id", "family"]
     op.create_index("address_pick_idx", "address", ["pool_id", "sub", "rnd"], **_partial("state = 'free'"))
-    op.create_index("address_attachment_key", "address", attachment, unique=True, **_partial("state = 'allocated'"))
+    op.create_index("address_until_idx", "address", ["until"], **_partial("until IS NOT NULL"))
+    op.create_index(
+        "address_attachment_key", "address", attachment, unique=True, **_partial("state = 'allocated'")
+    )
     op.create_index("address_owner_key", "address", owner, unique=True, **_partial("state = 'allocated'"))
-    op.create_index("address_last_owner_idx", "address", owner, **_partial("state <> 'allocated' AND owner IS NOT NULL"))
+    op.create_index(
+        "address_last_owner_idx", "address", owner, **_partial("state <> 'allocated' AND owner IS NOT NULL")
+    )
 
     op.create_table(
         "pool",
@@ -141,7 +157,9 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     if not op.get_context().as_sql and op.get_bind().execute(sa.text("SELECT 1 FROM ledger LIMIT 1")).first():
-        raise RuntimeError("the ledger holds events and is not dropped; export it and drop the database by hand")
+        raise RuntimeError(
+            "the ledger holds events and is not dropped; export it and drop the database by hand"
+        )
     for table in ("sub", "pool", "address", "ledger"):
         op.drop_table(table)
     if op.get_context().dialect.name == "postgresql":

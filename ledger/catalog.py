@@ -1,0 +1,220 @@
+"""The pools' side of the book: create, update, delete, and the rows of their addresses.
+
+One transaction at a time changes pools. It never races with an ADD: an ADD locks the row it takes, and so does
+a change that drops an address, so whichever comes second sees what the first did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ledger import pools, walk
+from ledger.addresses import sort_key, to_int, to_text
+from ledger.errors import InvalidPool, PoolInUse, PoolOverlap, UnknownPool
+from ledger.events import Attachment, Event, Kind, Owner, State
+from ledger.pools import PoolSpec, Sub
+from ledger.store import Tx, rows
+from ledger.store.rows import AddressRow, Place, PoolRow
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A live pool: its row's id and version, and its spec."""
+
+    id: int
+    version: int
+    spec: PoolSpec
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+
+@dataclass(frozen=True, slots=True)
+class PoolChange:
+    """What ``apply`` did: "created", "updated" or "unchanged" (then without an event)."""
+
+    action: str
+    event: Event | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolFigures:
+    """A pool and its counts. ``free`` is what is left of ``capacity``; ``utilization`` is 0.0–1.0, of what is not free."""
+
+    spec: PoolSpec
+    version: int
+    allocated: int
+    held: int
+    cooling: int
+
+    @property
+    def capacity(self) -> int:
+        return self.spec.capacity
+
+    @property
+    def free(self) -> int:
+        return max(0, self.capacity - self.allocated - self.held - self.cooling)
+
+    @property
+    def utilization(self) -> float:
+        return (self.allocated + self.held + self.cooling) / self.capacity
+
+
+def load(tx: Tx, name: str, known: Mapping[str, Pool]) -> Pool:
+    """The live pool of that name; its spec is read anew only if it changed since ``known``. Raises UnknownPool."""
+    row = rows.find_pool(tx, name)
+    if row is None or not row.live:
+        raise UnknownPool(name)
+    pool = known.get(name)
+    return pool if pool and pool.version == row.version else read(row)
+
+
+def read(row: PoolRow) -> Pool:
+    return Pool(row.id, row.version, pools.from_spec(row.name, row.spec))
+
+
+def figures(tx: Tx, wanted: Pool | None = None) -> list[PoolFigures]:
+    """The counts of one pool, or of all live ones, in order of their names."""
+    live = [wanted] if wanted else [read(row) for row in rows.live_pools(tx)]
+    counts = rows.count_states(tx, [pool.id for pool in live] if wanted else None)
+    return [
+        PoolFigures(
+            pool.spec, pool.version, *(count.get(s, 0) for s in (State.ALLOCATED, State.HELD, State.COOLING))
+        )
+        for pool in live
+        for count in (counts.get(pool.id, {}),)
+    ]
+
+
+def apply(tx: Tx, spec: PoolSpec, *, actor: str, reason: str | None) -> PoolChange:
+    """Create or update a pool. Raises PoolOverlap, PoolInUse, InvalidPool; then nothing has changed."""
+    rows.lock_pools(tx)
+    row = rows.find_pool(tx, spec.name, lock=True)
+    current = read(row) if row and row.live else None
+    if current and pools.same(current.spec, spec):
+        return PoolChange("unchanged")
+    if current and current.spec.address_space != spec.address_space:
+        raise InvalidPool(
+            "spec.addressSpace", spec.address_space,
+            f"cannot be changed (it is {current.spec.address_space!r}): make a new pool instead",
+        )  # fmt: skip
+    _refuse_overlap(tx, spec)
+    version = row.version + 1 if row else 1
+    values = {
+        "address_space": spec.address_space,
+        "cooldown_seconds": spec.cooldown_seconds,
+        "version": version,
+        "live": True,
+        "spec": dict(spec.raw),
+    }
+    if row:
+        pool_id = row.id
+        rows.update_pool(tx, pool_id, values)
+    else:
+        pool_id = rows.create_pool(tx, spec.name, values)
+    _place_all(tx, pool_id, spec)
+    kind = Kind.POOL_UPDATED if current else Kind.POOL_CREATED
+    event = rows.append_pool(tx, pool_id, _pool_event(tx, kind, spec, version, actor, reason))
+    return PoolChange("updated" if current else "created", event)
+
+
+def delete(tx: Tx, name: str, *, actor: str, reason: str | None) -> Event:
+    """Delete a pool; its history stays. Raises UnknownPool, PoolInUse."""
+    rows.lock_pools(tx)
+    row = rows.find_pool(tx, name, lock=True)
+    if row is None or not row.live:
+        raise UnknownPool(name)
+    _refuse_in_use(name, rows.list_states(tx, row.id, (State.ALLOCATED, State.HELD)))
+    rows.drop_unused(tx, row.id)
+    rows.forget_subs(tx, row.id)
+    rows.update_pool(tx, row.id, {"live": False, "version": row.version + 1})
+    spec = read(row).spec
+    return rows.append_pool(
+        tx, row.id, _pool_event(tx, Kind.POOL_DELETED, spec, row.version + 1, actor, reason)
+    )
+
+
+def grow(tx: Tx, pool: Pool, sub: Sub) -> bool:
+    """Give rows to the next chunk of a large sub; False if all its addresses have rows. One transaction at a time does."""
+    if sub.capacity <= walk.WHOLE:
+        return False
+    rows.share_pool(tx, pool.id, pool.version)
+    walked = rows.walked(tx, pool.id, sub.ordinal)
+    if walked >= sub.capacity:
+        return False
+    while walked < sub.capacity:
+        made = rows.materialise(tx, pool.id, _places(pool.spec, sub, walked, walk.CHUNK))
+        walked = min(walked + walk.CHUNK, sub.capacity)
+        if made:
+            break
+    rows.set_walked(tx, pool.id, sub.ordinal, walked)
+    return True
+
+
+def row_of(tx: Tx, pool: Pool, sub: Sub, ip: str) -> AddressRow:
+    """The row of one address, locked; made if the address had none yet."""
+    found = rows.find_address(tx, pool.id, ip, lock=True)
+    if found is None:
+        rows.share_pool(tx, pool.id, pool.version)
+        place = Place(ip, sub.family, sub.ordinal, walk.rnd_of(pool.spec, sub, to_int(ip)[1]))
+        rows.materialise(tx, pool.id, [place])
+        found = rows.find_address(tx, pool.id, ip, lock=True)
+        assert found is not None
+    return found
+
+
+def _refuse_overlap(tx: Tx, spec: PoolSpec) -> None:
+    for other in rows.live_pools(tx):
+        if other.name == spec.name or other.address_space != spec.address_space:
+            continue
+        shared = pools.overlap(spec, read(other).spec)
+        if shared is not None:
+            raise PoolOverlap(spec.name, other.name, spec.address_space, shared)
+
+
+def _refuse_in_use(name: str, in_use: list[AddressRow]) -> None:
+    if in_use:
+        first = min(in_use, key=lambda row: sort_key(row.ip))
+        raise PoolInUse(name, first.ip, first.holder(), len(in_use))
+
+
+def _place_all(tx: Tx, pool_id: int, spec: PoolSpec) -> None:
+    """Make the rows of a pool what its spec says: drop those that leave, move those that move, add the new."""
+    leaving: list[str] = []
+    moving: list[Place] = []
+    for old, _ in rows.list_places(tx, pool_id):
+        sub = spec.sub_of(old.ip)
+        if sub is None:
+            leaving.append(old.ip)
+            continue
+        if spec.static_owner(old.ip):
+            rnd = None
+        elif spec.pick_strategy == "Lowest" or old.rnd is None:
+            rnd = walk.rnd_of(spec, sub, to_int(old.ip)[1])
+        else:
+            rnd = old.rnd
+        if (sub.ordinal, rnd) != (old.sub, old.rnd):
+            moving.append(Place(old.ip, old.family, sub.ordinal, rnd))
+    locked = rows.lock_addresses(tx, pool_id, leaving)
+    _refuse_in_use(spec.name, [row for row in locked if row.state in (State.ALLOCATED, State.HELD)])
+    rows.drop_unused(tx, pool_id, leaving)
+    rows.place(tx, pool_id, moving)
+    rows.forget_subs(tx, pool_id)
+    for sub in spec.subs:
+        count = walk.first_walk(sub)
+        rows.materialise(tx, pool_id, _places(spec, sub, 0, count))
+        rows.set_walked(tx, pool_id, sub.ordinal, count)
+
+
+def _places(spec: PoolSpec, sub: Sub, walked: int, count: int) -> list[Place]:
+    return [
+        Place(to_text(sub.family, address), sub.family, sub.ordinal, walk.rnd_of(spec, sub, address))
+        for address in walk.steps(spec, sub, walked, count)
+    ]
+
+
+def _pool_event(tx: Tx, kind: Kind, spec: PoolSpec, version: int, actor: str, reason: str | None) -> Event:
+    nobody = (Owner(), Attachment(""), None, None)
+    return Event(0, tx.clock(), kind, spec.name, None, version, None, *nobody, reason, actor, spec.raw)

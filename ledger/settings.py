@@ -1,0 +1,41 @@
+"""Settings by theme, read from the environment once, at the entry point."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ledger.errors import InvalidInput
+
+
+@dataclass(frozen=True, slots=True)
+class BookSettings:
+    """How hard the book tries before it gives up."""
+
+    attempts: int = 12
+    """How often a transaction that lost a race is decided anew before LockTimeout. Losing even three times running
+    takes dozens of writers at the same few addresses."""
+
+    reclaim_deadline: float = 10.0
+    """Seconds that one ADD on a full pool may spend asking whether owners still run. Well below the minutes that
+    a kubelet waits; the next attempt asks about others, since the order is random."""
+
+
+def default_database_url(environ: Mapping[str, str] = os.environ) -> str:
+    """``IPAM_LEDGER_DB``, else the embedded SQLite ledger: under /var/lib as root, else in the user's state folder."""
+    url = environ.get("IPAM_LEDGER_DB")
+    if url:
+        return url
+    return f"sqlite:///{state_folder(environ) / 'ledger.db'}"
+
+
+def state_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where this user's durable state lives (XDG Base Directory Specification; root: the FHS's /var/lib)."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/ipam-ledger")
+    base = environ.get("XDG_STATE_HOME") or ""
+    if base and not base.startswith("/"):
+        raise InvalidInput("XDG_STATE_HOME", base, "must be an absolute path")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "ipam-ledger"
