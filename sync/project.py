@@ -1,0 +1,323 @@
+"""The ledger's events -> the status of an IPPool. Pure.
+
+``PoolPicture`` folds the events of one pool in commit order; ``status`` is what the object should say, ``patch`` the
+smallest change that makes it say so, or None if it does already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from ledger import pools
+from ledger.addresses import sort_key
+from ledger.events import Event, Kind, State
+from ledger.pools import PoolSpec
+from sync.objects import IPPool
+from sync.reconcile import Refusal
+
+BUDGET: Final = 256 * 1024
+"""Bytes that ``dynamicReservations`` may take: a sixth of what etcd accepts as one object, about 5,000 pods. Above
+it they are left out as a whole; a part of them would read as if the rest were free."""
+
+NEAR: Final = 0.9
+"""From this utilization on a pool is nearly exhausted."""
+
+_ENTRY = 6  # the quotes, colon and comma of one entry as JSON
+_NAMESPACE = 6
+
+
+class PoolPicture:
+    """One pool as the ledger has it at position ``seq``. ``spec`` is None while there is no such pool (not yet, or deleted)."""
+
+    __slots__ = ("_bytes", "_counts", "_pods", "_slots", "name", "seq", "spec", "version")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.seq = 0
+        self.version = 0
+        self.spec: PoolSpec | None = None
+        self._slots: dict[str, tuple[int, State]] = {}
+        self._counts = dict.fromkeys(State, 0)
+        self._pods: dict[str, tuple[str, str]] = {}
+        self._bytes = 0
+
+    def fold(self, event: Event) -> bool:
+        """Take in one event; False if the picture had it. The events of one address must come in order."""
+        if event.kind.of_pool:
+            if event.version <= self.version:
+                return False
+            self.version = event.version
+            gone = event.kind is Kind.POOL_DELETED
+            self.spec = None if gone else pools.from_spec(event.pool, event.spec)
+        else:
+            assert event.ip is not None
+            assert event.state is not None
+            known = self._slots.get(event.ip)
+            if known is not None:
+                if event.version <= known[0]:
+                    return False
+                self._counts[known[1]] -= 1
+            self._slots[event.ip] = (event.version, event.state)
+            self._counts[event.state] += 1
+            self._note(event.ip, event)
+        self.seq = max(self.seq, event.seq)
+        return True
+
+    def _note(self, ip: str, event: Event) -> None:
+        owner = event.owner
+        if before := self._pods.pop(ip, None):
+            self._bytes -= len(before[0]) + len(before[1]) + len(ip)
+        if event.state is State.ALLOCATED and owner.namespace is not None and owner.pod is not None:
+            self._pods[ip] = (owner.namespace, owner.pod)
+            # The namespace is counted for each pod, though it is written once: never too little.
+            self._bytes += len(owner.namespace) + len(owner.pod) + len(ip)
+
+    @property
+    def capacity(self) -> int:
+        return self.spec.capacity if self.spec else 0
+
+    def count(self, state: State) -> int:
+        """How many addresses are allocated, held or cooling; free is what is left of the capacity."""
+        if state is State.FREE:
+            used = sum(self._counts[each] for each in State if each is not State.FREE)
+            return max(0, self.capacity - used)
+        return self._counts[state]
+
+    @property
+    def utilization(self) -> float:
+        """0.0 to 1.0: what is not free."""
+        return (self.capacity - self.count(State.FREE)) / self.capacity if self.capacity else 0.0
+
+    @property
+    def truncated(self) -> bool:
+        return self._bytes + len(self._pods) * (_ENTRY + _NAMESPACE) > BUDGET
+
+    def reservations(self) -> dict[str, dict[str, str]]:
+        """Namespace → pod → its address; of a pod with several, all of them, parted by commas."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for ip, key in self._pods.items():
+            found.setdefault(key, []).append(ip)
+        out: dict[str, dict[str, str]] = {}
+        for (namespace, pod), ips in sorted(found.items()):
+            out.setdefault(namespace, {})[pod] = ",".join(sorted(ips, key=sort_key))
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition to show."""
+
+    type: str
+    true: bool
+    reason: str
+    message: str = ""
+
+
+def conditions(
+    picture: PoolPicture, pool: IPPool, refusal: Refusal | None, suspended: str | None
+) -> list[Condition]:
+    """The conditions that hold. ``suspended``: why no address of this pool is reclaimed by the sweep now."""
+    if refusal is not None:
+        ready = Condition("Ready", False, refusal.reason, refusal.message)
+    elif picture.spec is None:
+        ready = Condition("Ready", False, "NotInLedger", "the ledger does not have this pool yet")
+    elif pool.meta.deleting:
+        ready = Condition("Ready", False, "Deleting", "the pool is being deleted")
+    else:
+        ready = Condition("Ready", True, "InLedger", "the ledger has this pool as it is specified")
+    out = [ready]
+    if picture.spec is not None:
+        capacity, free = picture.capacity, picture.count(State.FREE)
+        used = ", ".join(
+            f"{picture.count(each)} {each.value}" for each in (State.ALLOCATED, State.HELD, State.COOLING)
+        )
+        full = free == 0
+        out.append(
+            Condition(
+                "Exhausted",
+                full,
+                "NoFreeAddress" if full else "FreeAddresses",
+                f"of {capacity} addresses none is free: {used}" if full else "",
+            )
+        )
+        if picture.truncated:
+            out.append(
+                Condition(
+                    "ReservationsTruncated",
+                    True,
+                    "TooLarge",
+                    f"dynamicReservations would take more than {BUDGET // 1024} KiB; ask `ipam-ledger pool show`",
+                )
+            )
+        else:
+            out.append(Condition("ReservationsTruncated", False, "Complete"))
+    if suspended:
+        out.append(Condition("ReclaimSuspended", True, "Suspicious", suspended))
+    return out
+
+
+def status(
+    picture: PoolPicture,
+    pool: IPPool,
+    *,
+    observed: int,
+    refusal: Refusal | None,
+    suspended: str | None,
+    now: datetime,
+) -> dict[str, Any]:
+    """What the object's status should be. ``observed``: the generation that was last reconciled, or refused."""
+    out: dict[str, Any] = {}
+    if observed:
+        out["observedGeneration"] = observed
+    if picture.spec is not None:
+        out |= {
+            "capacity": picture.capacity,
+            "allocated": picture.count(State.ALLOCATED),
+            "free": picture.count(State.FREE),
+            "held": picture.count(State.HELD),
+            "cooling": picture.count(State.COOLING),
+            "utilization": utilization(picture.utilization),
+            "ledgerSeq": picture.seq,
+        }
+        if not picture.truncated:
+            out["dynamicReservations"] = picture.reservations()
+    shown = conditions(picture, pool, refusal, suspended)
+    out["conditions"] = _conditions(shown, pool.status.get("conditions"), observed, now)
+    return out
+
+
+def utilization(fraction: float) -> float:
+    """As the status shows it: with so few digits that it only changes when there is something to see."""
+    return round(fraction, 4)
+
+
+def _conditions(
+    shown: Iterable[Condition], before: object, observed: int, now: datetime
+) -> list[dict[str, Any]]:
+    old = {
+        each["type"]: each
+        for each in (before if isinstance(before, list) else [])
+        if isinstance(each, Mapping) and isinstance(each.get("type"), str)
+    }
+    out = []
+    for each in shown:
+        value = "True" if each.true else "False"
+        was = old.pop(each.type, {})
+        moved = was.get("status") != value
+        out.append(
+            {
+                "type": each.type,
+                "status": value,
+                "reason": each.reason,
+                "message": each.message,
+                "lastTransitionTime": _seconds(now)
+                if moved
+                else was.get("lastTransitionTime", _seconds(now)),
+                "observedGeneration": observed,
+            }
+        )
+    gone = ("Ready", "Exhausted", "ReservationsTruncated", "ReclaimSuspended")
+    return out + [dict(each) for kind, each in old.items() if kind not in gone]
+
+
+def _seconds(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")  # metav1.Time has no fractions
+
+
+OURS: Final = (
+    "observedGeneration",
+    "capacity",
+    "allocated",
+    "free",
+    "held",
+    "cooling",
+    "utilization",
+    "ledgerSeq",
+    "dynamicReservations",
+    "conditions",
+)
+
+
+def patch(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The JSON merge patch (RFC 7396) of the status that leads from one to the other; None if there is nothing to do."""
+    out = {key: None for key in OURS if key in before and key not in wanted} | _diff(
+        {key: value for key, value in before.items() if key in wanted}, wanted
+    )
+    return out or None
+
+
+def _diff(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    out: dict[str, Any] = {key: None for key in before if key not in wanted}
+    for key, value in wanted.items():
+        old = before.get(key)
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            if inner := _diff(old, value):
+                out[key] = inner
+        elif old != value or key not in before:
+            out[key] = value
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """An Event to write: ``warning`` or normal, a reason in one word, a sentence."""
+
+    reason: str
+    message: str
+    warning: bool = True
+
+
+def notices(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[Notice]:
+    """What is worth an Event in the step from one status to the next: edges only, never a state that lasts."""
+    out: list[Notice] = []
+    was_full, full = _true(before, "Exhausted"), _true(wanted, "Exhausted")
+    was_near, near = _fraction(before) >= NEAR, _fraction(wanted) >= NEAR
+    if full and not was_full:
+        out.append(Notice("Exhausted", _message(wanted, "Exhausted")))
+    elif near and not was_near:
+        out.append(
+            Notice(
+                "NearlyExhausted",
+                f"{_fraction(wanted):.0%} of {wanted.get('capacity')} addresses are in use, "
+                f"{wanted.get('free')} are free",
+            )
+        )
+    elif was_full and not full:
+        out.append(Notice("NoLongerExhausted", f"{wanted.get('free')} addresses are free", warning=False))
+    if _true(wanted, "ReclaimSuspended") and not _true(before, "ReclaimSuspended"):
+        out.append(Notice("ReclaimSuspended", _message(wanted, "ReclaimSuspended")))
+    if _false(wanted, "Ready") and _message(wanted, "Ready") != _message(before, "Ready"):
+        reason = str(_condition(wanted, "Ready").get("reason") or "NotReady")
+        if reason not in ("NotInLedger", "Deleting"):
+            out.append(Notice(reason, _message(wanted, "Ready")))
+    return out
+
+
+def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    found = status.get("conditions")
+    for each in found if isinstance(found, list) else []:
+        if isinstance(each, Mapping) and each.get("type") == kind:
+            return each
+    return {}
+
+
+def _true(status: Mapping[str, Any], kind: str) -> bool:
+    return _condition(status, kind).get("status") == "True"
+
+
+def _false(status: Mapping[str, Any], kind: str) -> bool:
+    return _condition(status, kind).get("status") == "False"
+
+
+def _message(status: Mapping[str, Any], kind: str) -> str:
+    return str(_condition(status, kind).get("message") or "")
+
+
+def _fraction(status: Mapping[str, Any]) -> float:
+    capacity, free = status.get("capacity"), status.get("free")
+    if type(capacity) is int and type(free) is int and capacity > 0:
+        return 1 - free / capacity
+    return 0.0
