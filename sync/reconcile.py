@@ -168,7 +168,7 @@ def plan_sweep(
             ripe.append((first, holder))
     suspended = _suspicion(len(running), pods, len(since), bool(ripe), memory, limits)
     small = len(running) < limits.shrink * memory.pods
-    if small and ripe and memory.low < limits.settle:
+    if small and since and memory.low < limits.settle:
         after = Memory(since, memory.pods, memory.low + 1)
     else:
         after = Memory(since, len(running), 0)
