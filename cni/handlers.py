@@ -9,11 +9,13 @@ from collections.abc import Collection, Mapping
 from typing import Any, NoReturn, Protocol, assert_never
 
 from cni import spec
+from cni.keyed import KeyedLock
 from cni.spec import Call, Code, Conf, Pod, Refusal, Verb
 from ledger.claims import Allocation, Claim, Node
 from ledger.errors import (
     AddressUnavailable,
     InvalidInput,
+    NotOnThisNode,
     PoolExhausted,
     SchemaMismatch,
     TryAgain,
@@ -30,6 +32,7 @@ CODES: tuple[tuple[type[Exception], Code], ...] = (
     (AddressUnavailable, Code.ADDRESS_UNAVAILABLE),
     (UnknownPool, Code.INVALID_CONFIG),
     (InvalidInput, Code.INVALID_CONFIG),
+    (NotOnThisNode, Code.INVALID_CONFIG),
 )
 """The one table from the ledger's errors to the codes of interface.md; everything else is INTERNAL."""
 
@@ -46,11 +49,29 @@ class Desk(Protocol):
 
 
 class Handlers:
-    """Answers calls from ``desk``'s book, for containers on ``node``."""
+    """Answers calls from ``desk``'s book, for containers on ``node``.
 
-    def __init__(self, desk: Desk, *, node: Node) -> None:
+    The verbs of one container wait for each other (``containers``): a DEL for the ADD that is still in flight,
+    whose address would otherwise leak.
+    """
+
+    def __init__(self, desk: Desk, *, node: Node, containers: KeyedLock) -> None:
         self._desk = desk
         self._node = node
+        self._containers = containers
+
+    def reply(self, env: Mapping[str, str], stdin: bytes) -> tuple[int, bytes]:
+        """The plugin's exit status and stdout for what the runtime said. Never raises."""
+        try:
+            call = Call.from_raw(env, stdin)
+            if not call.container_id:
+                return 0, self.answer(call)
+            with self._containers(call.container_id):
+                return 0, self.answer(call)
+        except Refusal as refusal:
+            return 1, refusal.to_json()
+        except Exception as error:
+            return 1, refusal_of(error, env.get("CNI_COMMAND", ""), spec.LATEST).to_json()
 
     def answer(self, call: Call) -> bytes:
         """What the plugin prints. Raises Refusal."""
@@ -148,11 +169,11 @@ def owner_of(pod: Pod) -> Owner:
     return Owner(None, pod.name, pod.uid)
 
 
-def refusal_of(error: Exception, verb: Verb, version: str) -> Refusal:
+def refusal_of(error: Exception, verb: str, version: str) -> Refusal:
     """The table, applied; what is not in it is logged under an id that the answer names."""
     for kind, code in CODES:
         if isinstance(error, kind):
-            if code is Code.TRY_AGAIN and verb is Verb.STATUS:
+            if code is Code.TRY_AGAIN and verb == Verb.STATUS:
                 code = Code.NOT_AVAILABLE
             facts: Mapping[str, Any] = getattr(error, "facts", dict)()
             return Refusal(code, str(error), _details(facts), version=version)

@@ -311,11 +311,15 @@ def _conf(verb: Verb, version: str, raw: Mapping[str, Any]) -> Conf:
         raise Refusal(Code.DECODING, "name: missing (the network's name)")
     if not NETWORK_NAME.fullmatch(network):
         _invalid("name", "must start with a letter or digit, then letters, digits, '_', '.' or '-'", network)
-    if verb is Verb.DEL:
-        return Conf(version, network)
-    if verb is Verb.GC:
-        return Conf(version, network, valid=_valid(raw))
     ipam = raw.get("ipam")
+    if verb is Verb.DEL or verb is Verb.GC:
+        ledger = ipam.get("ledger") if isinstance(ipam, dict) else raw.get("ledger")
+        return Conf(
+            version,
+            network,
+            ledger=ledger if isinstance(ledger, str) and ledger else None,
+            valid=_valid(raw) if verb is Verb.GC else (),
+        )
     if ipam is None and not {"ipPoolName", "ipPoolNames"}.isdisjoint(raw):
         ipam = raw  # listed directly in `plugins`, not delegated to: the keys stand at the top
     if ipam is None:

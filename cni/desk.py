@@ -1,0 +1,84 @@
+"""The book as the agent's handlers see it: ADDs and DELs go in batches, and no DEL is lost."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+
+from cni.delqueue import DelQueue
+from cni.keyed import KeyedLock
+from cni.lane import Lane
+from ledger.book import Book
+from ledger.catalog import PoolFigures
+from ledger.claims import Allocation, Claim
+from ledger.errors import LedgerError, PoolExhausted, SchemaMismatch, TryAgain
+from ledger.events import Attachment, Event
+
+log = logging.getLogger(__name__)
+
+AWAY = (TryAgain, SchemaMismatch)
+"""Errors that say nothing about the request: the database is away, busy, or waits for its upgrade."""
+
+
+class AgentDesk:
+    """Lanes and the durable queue before ``book``.
+
+    ``allocate`` and ``release`` are called with the container's lock held (``containers``), which the retries of
+    queued DELs take as well.
+    """
+
+    def __init__(self, book: Book, queue: DelQueue, containers: KeyedLock) -> None:
+        self._book = book
+        self._queue = queue
+        self._containers = containers
+        self._allocations: Lane[Claim, tuple[Allocation, ...] | LedgerError] = Lane(
+            book.allocate_many, passes=AWAY
+        )
+        self._releases: Lane[Attachment, list[Event]] = Lane(book.release_many, passes=AWAY)
+
+    def allocate(self, claim: Claim) -> tuple[Allocation, ...]:
+        self._queue.apply(claim.attachment.container_id, self._releases)
+        outcome = self._allocations(claim)
+        if isinstance(outcome, PoolExhausted):
+            return self._book.reclaim_for(claim)  # asks about owners: in this thread, not in everybody's lane
+        if isinstance(outcome, LedgerError):
+            raise outcome
+        return outcome
+
+    def release(self, attachment: Attachment) -> None:
+        """Record the DEL, in the ledger or else in the queue. Raises TryAgain where neither can be written."""
+        try:
+            self._queue.apply(attachment.container_id, self._releases)
+            self._releases(attachment)
+        except AWAY as error:
+            try:
+                self._queue.put(attachment)
+            except OSError as full:
+                raise TryAgain(f"{error}; and the DEL cannot be queued: {full}") from error
+            log.warning("DEL of %s %s is queued: %s", attachment.container_id, attachment.if_name, error)
+
+    def held_by(self, attachment: Attachment) -> tuple[Allocation, ...]:
+        return self._book.held_by(attachment)
+
+    def collect(self, *, network: str, node: str, keep: Collection[Attachment]) -> list[Event]:
+        return self._book.collect(network=network, node=node, keep=keep)
+
+    def pool(self, name: str) -> PoolFigures:
+        return self._book.pool(name)
+
+    def ready(self) -> None:
+        self._book.ready()
+
+    def retry_queued(self) -> str | None:
+        """Record the DELs that wait; a sentence for the log, or None if none waits. Raises TryAgain, SchemaMismatch."""
+        waiting: Sequence[str] = self._queue.containers()
+        done = 0
+        for container_id in waiting:
+            with self._containers(container_id):
+                done += self._queue.apply(container_id, self._releases)
+        return f"{done} queued DEL(s) recorded" if done else None
+
+    def sweep(self) -> str | None:
+        """Free what cooled down; a sentence for the log, or None if nothing did."""
+        freed = len(self._book.sweep())
+        return f"{freed} address(es) cooled down or no longer held" if freed else None

@@ -1,0 +1,227 @@
+"""``ipam-ledger agent``: the composition root of the node agent."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+
+from cni.agent import Agent, CannotServe
+from cni.chore import Chore
+from cni.client import SOCKET
+from cni.delqueue import DelQueue
+from cni.desk import AgentDesk
+from cni.handlers import Handlers
+from cni.keyed import KeyedLock
+from ledger.book import Book
+from ledger.claims import Node
+from ledger.errors import InvalidInput, SchemaMismatch, TryAgain
+from ledger.evidence import parse_evidence
+from ledger.settings import default_database_url, state_folder
+from ledger.store import Database
+
+log = logging.getLogger("cni.agent")
+
+DRAIN = 20.0
+"""Seconds that a graceful end waits for what runs; a commit takes milliseconds, a lock time-out five seconds."""
+
+
+@click.command("agent")
+@click.option(
+    "--db", metavar="URL", envvar="IPAM_LEDGER_DB", help="The ledger. Default: the embedded SQLite one."
+)
+@click.option(
+    "--socket",
+    "path",
+    type=click.Path(path_type=Path),
+    default=SOCKET,
+    envvar="IPAM_LEDGER_SOCKET",
+    show_default=True,
+    help="Where k8s-ipam asks; made with mode 0600.",
+)
+@click.option(
+    "--node",
+    envvar="IPAM_LEDGER_NODE",
+    help="This node's name, as the ledger notes it and GC goes by it. Default: the host name.",
+)
+@click.option(
+    "--node-address",
+    "addresses",
+    multiple=True,
+    envvar="IPAM_LEDGER_NODE_ADDRESS",
+    help="An address of this node (repeat for more): a sub whose subnet holds one is preferred. Default: those"
+    " that the default routes go out from.",
+)
+@click.option(
+    "--node-label",
+    "labels",
+    multiple=True,
+    envvar="IPAM_LEDGER_NODE_LABEL",
+    metavar="KEY=VALUE",
+    help="A label of this node (repeat for more), for subs with a nodeSelector.",
+)
+@click.option(
+    "--evidence",
+    envvar="IPAM_LEDGER_EVIDENCE",
+    default="never",
+    show_default=True,
+    help="Whom to ask, when a pool is full, whether an owner has ended: `never` (nobody), `file:PATH` (a list of those"
+    " that have: NAMESPACE/POD [UID] or a container id on each line), `command:CMD` (exit 0 and `gone` on stdout; the"
+    " holder is in IPAM_LEDGER_HOLDER_*).",
+)
+@click.option(
+    "--queue-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="IPAM_LEDGER_QUEUE_DIR",
+    help="Where DELs wait while the database is away; must survive a reboot. Default: in the state folder, by the"
+    " socket's name.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=2),
+    default=256,
+    envvar="IPAM_LEDGER_WORKERS",
+    show_default=True,
+    help="Connections served at one time; more wait.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    envvar="IPAM_LEDGER_LOG_LEVEL",
+    show_default=True,
+)
+def command(
+    db: str | None,
+    path: Path,
+    node: str | None,
+    addresses: tuple[str, ...],
+    labels: tuple[str, ...],
+    evidence: str,
+    queue_dir: Path | None,
+    workers: int,
+    log_level: str,
+) -> None:
+    """Run the node agent, which answers k8s-ipam on a unix socket.
+
+    One on each node. It says `ready` on stderr once it takes calls (and to systemd), and ends on SIGTERM when
+    what runs is done; a second signal ends it at once. Killing it at any moment loses nothing.
+    """
+    logging.basicConfig(
+        stream=sys.stderr, level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    here = Node(
+        name=node or socket.gethostname(),
+        addresses=addresses or own_addresses(),
+        labels=dict(map(_label, labels)) if labels else None,
+    )
+    try:
+        database = Database(db or default_database_url())
+        book = Book(database, actor=f"agent/{here.name}", evidence=parse_evidence(evidence))
+        folder = queue_dir or state_folder() / "queue" / str(path.absolute()).strip("/").replace("/", "-")
+        queue = DelQueue(folder)
+        containers = KeyedLock()
+        desk = AgentDesk(book, queue, containers)
+        agent = Agent(path, Handlers(desk, node=here, containers=containers).reply, workers=workers)
+        chores = [
+            Chore("queued DELs", desk.retry_queued, seconds=1, at_most=30),
+            Chore("sweep", desk.sweep, seconds=5, at_most=60),
+        ]
+        try:
+            book.ready()
+        except TryAgain as error:  # a node may boot before its database; until then ADD gets 11, STATUS 50
+            log.warning("starting without the database: %s", error)
+        agent.open()
+    except (InvalidInput, SchemaMismatch, CannotServe) as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.filename}: {error.strerror}") from error
+    with _ends() as wait:
+        agent.start()
+        for chore in chores:
+            chore.start()
+        log.info(
+            "ready: %s for node %s, ledger %s, queue %s (%d waiting)",
+            path,
+            here.name,
+            database.label,
+            folder,
+            len(queue),
+        )
+        _tell_systemd("READY=1")
+        name = wait()
+        log.info("%s: finishing what runs", name)
+        _tell_systemd("STOPPING=1")
+        finished = agent.stop(DRAIN)
+        for chore in chores:
+            chore.stop(DRAIN / 4)
+    if not finished:
+        log.error("ended with calls unfinished after %g s; runtimes repeat them", DRAIN)
+        os._exit(1)  # their threads would keep the interpreter from ending
+    database.close()
+    log.info("ended")
+
+
+def own_addresses() -> tuple[str, ...]:
+    """The addresses that packets to the outside leave from, of each family. Sends nothing."""
+    found = []
+    # Documentation addresses (RFC 5737, RFC 3849): a route is looked up for them as for any other.
+    for family, outside in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((outside, 9))
+            found.append(str(probe.getsockname()[0]))
+    return tuple(found)
+
+
+def _label(text: str) -> tuple[str, str]:
+    key, eq, value = text.partition("=")
+    if not eq or not key:
+        raise click.BadParameter(f"{text!r} is no KEY=VALUE", param_hint="--node-label")
+    return key, value
+
+
+@contextlib.contextmanager
+def _ends() -> Iterator[Callable[[], str]]:
+    """Waits for SIGTERM or SIGINT and names it; a second one ends the process at once."""
+    read, write = os.pipe()
+    seen: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        if seen:
+            os._exit(128 + number)
+        seen.append(number)
+        os.write(write, b"!")  # a handler may interrupt anything, so it takes no lock
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def wait() -> str:
+        os.read(read, 1)
+        return signal.Signals(seen[0]).name
+
+    try:
+        yield wait
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(read)
+        os.close(write)
+
+
+def _tell_systemd(state: str) -> None:
+    """sd_notify(3), where a service manager asked for it."""
+    where = os.environ.get("NOTIFY_SOCKET")
+    if not where:
+        return
+    address = "\0" + where[1:] if where.startswith("@") else where
+    with (
+        contextlib.suppress(OSError),
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as manager,
+    ):
+        manager.sendto(state.encode(), address)
