@@ -1,0 +1,28 @@
+"""Writing a file so that a crash leaves the old content or the new, never half of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ledger.errors import InvalidInput
+
+
+def replace_file(path: Path, text: str, *, mode: int = 0o644) -> None:
+    """Write beside, fsync, rename, fsync the folder. Raises InvalidInput naming the path if it cannot be written."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        with os.fdopen(handle, "w", encoding="utf-8") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        beside.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise InvalidInput("file", str(path), f"cannot be written: {error}") from error

@@ -1,0 +1,225 @@
+"""The sealer: folds events in commit order into one Merkle tree and signs checkpoints. Never on the ADD path.
+
+A cycle reads what was committed since the last seal, stores batches of leaf hashes, and signs the tree head if it
+grew. It never signs a tree that does not extend the last signed one, neither the newest checkpoint in the
+database nor the one kept outside: that is what would betray a database that was changed or went back in time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Protocol
+
+from ledger.canonical import leaf_of
+from ledger.checkpoint import Checkpoint, open_checkpoint, peek
+from ledger.errors import InvalidInput, LedgerCorrupt
+from ledger.events import Cursor
+from ledger.files import replace_file
+from ledger.merkle import HASH, TILE, GrowingTree, Node, NotProven, TileReader, consistency_path, root_at
+from ledger.merkle import verify_consistency as check_growth
+from ledger.note import SignerKey
+from ledger.store import Database, seals, stream
+from ledger.store.database import Conflict
+from ledger.store.seals import Batch
+from ledger.store.stream import Row
+
+CHUNK = 32_768
+"""Events read and stored at a time: a few megabytes, and a short write transaction."""
+
+
+class WentBack(LedgerCorrupt):
+    """The ledger does not hold what was signed before: it was changed, or restored to an earlier day."""
+
+
+class Outside(Protocol):
+    """Where the newest checkpoint is kept outside the database: a file, or a ConfigMap."""
+
+    def read(self) -> str | None:
+        """The note, or None where there is none yet."""
+
+    def write(self, note: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideFile:
+    """The checkpoint in a file, best on another machine's disk."""
+
+    path: Path
+
+    def read(self) -> str | None:
+        try:
+            return self.path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+
+    def write(self, note: str) -> None:
+        replace_file(self.path, note)
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """What a cycle did: ``events`` newly sealed, the tree's ``size`` and root, and the note if one was signed."""
+
+    events: int
+    size: int
+    root: bytes
+    note: str | None
+
+    def sentence(self) -> str:
+        signed = "signed" if self.note else "no new checkpoint"
+        return f"sealed {self.events:,} events; the tree has {self.size:,} entries ({signed})"
+
+
+class Fold:
+    """Rows in tree order -> batches and nodes to store."""
+
+    def __init__(self, tree: GrowingTree) -> None:
+        self.tree = tree
+
+    def add(self, rows: Sequence[Row]) -> tuple[list[Batch], list[Node]]:
+        """The batches, each within one tile. LedgerCorrupt for an event that has no canonical form."""
+        first = self.tree.size
+        hashes = leaf_hashes(rows)
+        nodes = self.tree.extend(hashes)
+        batches = []
+        at = 0
+        while at < len(rows):
+            width = min(TILE - (first + at) % TILE, len(rows) - at)
+            part = rows[at : at + width]
+            batches.append(
+                Batch(
+                    first + at,
+                    tuple(row[stream.SEQ] for row in part),
+                    hashes[at * HASH : (at + width) * HASH],
+                    stream.cursor_of(part[-1]),
+                )
+            )
+            at += width
+        return batches, nodes
+
+
+def leaf_hashes(rows: Sequence[Row]) -> bytes:
+    """The joined leaf hashes of rows. LedgerCorrupt names the event that has no canonical form."""
+    try:
+        return b"".join([sha256(b"\0" + leaf_of(*row[:18])).digest() for row in rows])
+    except (ValueError, TypeError):
+        for row in rows:
+            try:
+                leaf_of(*row[:18])
+            except (ValueError, TypeError) as error:
+                raise LedgerCorrupt(
+                    f"event {row[stream.SEQ]} has no canonical form: {error}", seq=row[stream.SEQ]
+                ) from error
+        raise
+
+
+class Sealer:
+    """Seals one ledger. ``key`` None: events are folded but nothing is signed."""
+
+    def __init__(self, database: Database, *, key: SignerKey | None, outside: Outside | None = None) -> None:
+        self._database = database
+        self._key = key
+        self._outside = outside
+
+    def seal(self, progress: Callable[[int], object] = lambda events: None) -> Sealed:
+        """One cycle: everything that is settled now. ``progress`` gets the count of each chunk.
+
+        Raises LedgerCorrupt if the tree does not extend what was signed (then nothing is signed).
+        """
+        with self._database.read() as tx:
+            size, cursor = seals.end(tx)
+            read = seals.tiles(tx)
+            self._check_signed(size, read)
+            tree = GrowingTree.resume(size, read)
+        fold, before = Fold(tree), size
+        while rows := self._next(cursor):
+            batches, nodes = fold.add(rows)
+            try:
+                with self._database.begin() as tx:
+                    if seals.end(tx)[0] != batches[0].first:
+                        raise Conflict("another sealer was faster")
+                    seals.add(tx, batches, nodes)
+            except Conflict:
+                return Sealed(tree.size - len(rows) - before, *self._head(), None)
+            cursor = stream.cursor_of(rows[-1])
+            progress(len(rows))
+        return Sealed(tree.size - before, tree.size, tree.root(), self._sign(tree))
+
+    def _next(self, cursor: Cursor) -> list[Row]:
+        with self._database.read() as tx:
+            return stream.after(tx, cursor, CHUNK)
+
+    def _head(self) -> tuple[int, bytes]:
+        with self._database.read() as tx:
+            size, _ = seals.end(tx)
+            return size, root_at(size, seals.tiles(tx))
+
+    def _check_signed(self, size: int, read: TileReader) -> None:
+        """Raise WentBack unless the tree of ``size`` extends what was signed last, here and outside."""
+        for checkpoint in self._signed():
+            facts = {"signed": checkpoint.size, "size": size, "origin": checkpoint.origin}
+            if checkpoint.size > size:
+                raise WentBack(
+                    f"the ledger went back in time: a checkpoint of {checkpoint.size:,} entries was signed, but only "
+                    f"{size:,} are sealed here",
+                    **facts,
+                )
+            try:
+                path = consistency_path(checkpoint.size, size, read)
+                check_growth(checkpoint.size, size, path, checkpoint.root, root_at(size, read))
+            except (NotProven, IndexError) as error:
+                raise WentBack(
+                    f"the sealed history is not the one that was signed at {checkpoint.size:,} entries: {error}",
+                    **facts,
+                ) from error
+
+    def _signed(self) -> list[Checkpoint]:
+        """The newest checkpoints: of our key in the database and outside, and (unverified) of a key before ours."""
+        key = self._key
+        with self._database.read() as tx:
+            stored = seals.newest_checkpoint(tx, key.name) if key else None
+            newest = seals.newest_checkpoint(tx)
+        out = [peek(newest.note)] if newest and (key is None or newest.origin != key.name) else []
+        if key is None:
+            return out
+        outside = self._outside.read() if self._outside else None
+        for where, note in (("in the database", stored and stored.note), ("outside", outside)):
+            if note:
+                try:
+                    out.append(open_checkpoint(note, key.verifier))
+                except (NotProven, InvalidInput) as error:
+                    raise LedgerCorrupt(f"the checkpoint kept {where} is not of this key: {error}") from error
+        return out
+
+    def _sign(self, tree: GrowingTree) -> str | None:
+        if self._key is None:
+            return None
+        name, note = self._key.name, None
+        try:
+            with self._database.begin() as tx:
+                size, _ = seals.end(tx)
+                if size != tree.size:
+                    return None  # another sealer went on; it signs
+                self._check_signed(size, seals.tiles(tx))
+                stored = seals.newest_checkpoint(tx, name)
+                if stored is None or stored.size < size:
+                    root = tree.root()
+                    note = Checkpoint(name, size, root).sign(self._key)
+                    seals.add_checkpoint(tx, name, size, root, note)
+        except Conflict:
+            return None  # another sealer signed this very tree
+        self._keep_outside()
+        return note
+
+    def _keep_outside(self) -> None:
+        """Outside what the database has: also what a cycle that was killed in between did not get to write."""
+        assert self._key is not None
+        if self._outside is None:
+            return
+        with self._database.read() as tx:
+            stored = seals.newest_checkpoint(tx, self._key.name)
+        if stored is not None and self._outside.read() != stored.note:
+            self._outside.write(stored.note)

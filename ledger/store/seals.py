@@ -1,0 +1,162 @@
+"""The tables of the past: seal batches, their nodes, checkpoints. See ledger.schema and ledger.merkle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from ledger.events import Cursor
+from ledger.merkle import HASH, TILE, Node, TileReader
+from ledger.schema import checkpoint, seal, seal_node
+from ledger.store.database import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Leaves that were sealed together, within one tile: ``first`` place in the tree, events in tree order."""
+
+    first: int
+    seqs: tuple[int, ...]
+    hashes: bytes
+    cursor: Cursor
+
+    @property
+    def end(self) -> int:
+        return self.first + len(self.seqs)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCheckpoint:
+    """A checkpoint as the database has it. Nothing about it is believed before its note is opened."""
+
+    origin: str
+    size: int
+    root: bytes
+    note: str
+    at: datetime
+
+
+def runs(seqs: Sequence[int]) -> str:
+    """``(3, 1, 2, 5, 6, 7)`` -> ``3,1-2,5-7``: short, since tree order is nearly seq order."""
+    out: list[str] = []
+    first = last = seqs[0]
+    for seq in seqs[1:]:
+        if seq == last + 1:
+            last = seq
+            continue
+        out.append(f"{first}-{last}" if last > first else f"{first}")
+        first = last = seq
+    out.append(f"{first}-{last}" if last > first else f"{first}")
+    return ",".join(out)
+
+
+def from_runs(text: str) -> tuple[int, ...]:
+    """The inverse of :func:`runs`. ValueError for what it cannot have written."""
+    seqs: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        upto = int(last if dash else first)
+        if upto - int(first) >= TILE:
+            raise ValueError(f"{part!r} is longer than a tile")
+        seqs.extend(range(int(first), upto + 1))
+    return tuple(seqs)
+
+
+def end(tx: Tx) -> tuple[int, Cursor]:
+    """How many leaves are sealed, and the cursor after the last of them."""
+    query = sa.select(seal.c.first, seal.c.count, seal.c.xid, seal.c.seq)
+    row = tx.execute(query.order_by(seal.c.first.desc()).limit(1)).first()
+    return (row[0] + row[1], Cursor(row[2], row[3])) if row else (0, Cursor())
+
+
+def add(tx: Tx, batches: Sequence[Batch], nodes: Sequence[Node]) -> None:
+    """Append. Raises Conflict (PostgreSQL) if another sealer was faster."""
+    if batches:
+        marks = "?, ?, ?, ?, ?, ?, ?, ?" if tx.sqlite else "%s, %s, %s, %s, %s, %s, %s::text::xid8, %s"
+        tx.connection.exec_driver_sql(
+            f"INSERT INTO seal (first, count, min_seq, max_seq, seqs, hashes, xid, seq) VALUES ({marks})",  # noqa: S608
+            [
+                (
+                    b.first,
+                    len(b.seqs),
+                    min(b.seqs),
+                    max(b.seqs),
+                    runs(b.seqs),
+                    b.hashes,
+                    b.cursor.xid if tx.sqlite else str(b.cursor.xid),
+                    b.cursor.seq,
+                )
+                for b in batches
+            ],
+        )
+    if nodes:
+        tx.execute(sa.insert(seal_node), [{"level": n.level, "idx": n.index, "hash": n.hash} for n in nodes])
+
+
+def batches(tx: Tx, first: int, limit: int) -> list[Batch]:
+    """Batches in tree order, from the one that holds leaf ``first`` or follows it."""
+    query = sa.select(seal).where(seal.c.first >= first).order_by(seal.c.first).limit(limit)
+    return [
+        Batch(r.first, from_runs(r.seqs), bytes(r.hashes), Cursor(r.xid, r.seq)) for r in tx.execute(query)
+    ]
+
+
+def find(tx: Tx, seq: int) -> tuple[int, bytes] | None:
+    """The place of an event in the tree and its leaf hash, or None while it is not sealed."""
+    query = sa.select(seal.c.first, seal.c.seqs, seal.c.hashes).where(
+        seal.c.max_seq >= seq, seal.c.min_seq <= seq
+    )
+    for first, text, hashes in tx.execute(query.order_by(seal.c.max_seq).execution_options(yield_per=16)):
+        seqs = from_runs(text)
+        if seq in seqs:
+            at = seqs.index(seq)
+            return first + at, bytes(hashes[at * HASH : (at + 1) * HASH])
+    return None
+
+
+def tiles(tx: Tx) -> TileReader:
+    """The stored hashes, as ledger.merkle asks for them. What is missing comes back short."""
+
+    def read(level: int, index: int, width: int) -> bytes:
+        if level == 0:
+            query = sa.select(seal.c.hashes).where(
+                seal.c.first >= index * TILE, seal.c.first < index * TILE + width
+            )
+            return b"".join(tx.execute(query.order_by(seal.c.first)).scalars())[: width * HASH]
+        node = sa.select(seal_node.c.hash).where(
+            seal_node.c.level == level,
+            seal_node.c.idx >= index * TILE,
+            seal_node.c.idx < index * TILE + width,
+        )
+        return b"".join(tx.execute(node.order_by(seal_node.c.idx)).scalars())
+
+    return read
+
+
+def nodes(tx: Tx, level: int) -> Iterator[tuple[int, bytes]]:
+    """All stored nodes of a level, in order."""
+    query = sa.select(seal_node.c.idx, seal_node.c.hash).where(seal_node.c.level == level)
+    for idx, digest in tx.execute(query.order_by(seal_node.c.idx).execution_options(yield_per=1_000)):
+        yield idx, bytes(digest)
+
+
+def add_checkpoint(tx: Tx, origin: str, size: int, root: bytes, note: str) -> None:
+    """Append. Raises Conflict (PostgreSQL) if this log has a checkpoint of this size already."""
+    tx.execute(
+        sa.insert(checkpoint).values(origin=origin, size=size, root=root, note=note, at=tx.clock()),
+    )
+
+
+def newest_checkpoint(tx: Tx, origin: str | None = None) -> StoredCheckpoint | None:
+    query = sa.select(checkpoint).order_by(checkpoint.c.id.desc()).limit(1)
+    row = tx.execute(query if origin is None else query.where(checkpoint.c.origin == origin)).first()
+    return StoredCheckpoint(row.origin, row.size, bytes(row.root), row.note, row.at) if row else None
+
+
+def checkpoints(tx: Tx) -> list[StoredCheckpoint]:
+    """All of them, oldest first. A checkpoint a minute makes half a million a year, 400 bytes each."""
+    rows = tx.execute(sa.select(checkpoint).order_by(checkpoint.c.id))
+    return [StoredCheckpoint(r.origin, r.size, bytes(r.root), r.note, r.at) for r in rows]

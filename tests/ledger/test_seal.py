@@ -1,0 +1,191 @@
+"""The sealer folds what was committed, signs what extends the last signed tree, and refuses anything else."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from ledger import merkle, pools
+from ledger.book import Book
+from ledger.canonical import leaf
+from ledger.checkpoint import Checkpoint, open_checkpoint
+from ledger.claims import Claim, Node
+from ledger.errors import LedgerCorrupt
+from ledger.events import Attachment, Cursor, Owner
+from ledger.merkle import HASH, leaf_hash
+from ledger.note import SignerKey
+from ledger.seal import OutsideFile, Sealer, WentBack
+from ledger.store import Database, seals, stream
+
+KEY = SignerKey("ledger.example/1", bytes(range(32)))
+POOL = {"apiVersion": "ipam.k8s.io/v1alpha1", "kind": "IPPool", "metadata": {"name": "p"},
+        "spec": {"ipPoolSubs": [{"range": "10.0.0.0/22"}]}}  # fmt: skip
+
+
+@pytest.fixture
+def database(db_url: str) -> Iterator[Database]:
+    database = Database(db_url)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def book(database: Database) -> Book:
+    book = Book(database, actor="test")
+    book.apply_pool(pools.from_object(POOL))
+    return book
+
+
+def claim(n: int) -> Claim:
+    return Claim(
+        ("p",), Owner("default", f"web-{n}", f"uid{n}"), Attachment(f"c{n}", "eth0", "net"), Node("node1")
+    )
+
+
+def write(book: Book, first: int, count: int) -> None:
+    """``count`` allocations, each an event."""
+    outcomes = book.allocate_many([claim(n) for n in range(first, first + count)])
+    assert all(isinstance(o, tuple) for o in outcomes)
+
+
+def all_rows(database: Database) -> list[stream.Row]:
+    with database.read() as tx:
+        return stream.after(tx, Cursor(), 10**6)
+
+
+def test_a_seal_covers_every_event_in_commit_order(book: Book, database: Database) -> None:
+    sealer = Sealer(database, key=KEY)
+    for first, count in ((0, 3), (3, 250), (253, 5), (258, 300)):
+        write(book, first, count)
+        sealed = sealer.seal()
+        assert sealed.events == count + (first == 0)
+        assert sealed.note
+    rows = all_rows(database)
+    expected = b"".join(leaf_hash(leaf(stream.event_of(row))) for row in rows)
+    with database.read() as tx:
+        batches = seals.batches(tx, 0, 10**6)
+        assert b"".join(b.hashes for b in batches) == expected
+        assert [s for b in batches for s in b.seqs] == [row[0] for row in rows]
+        assert seals.end(tx) == (559, stream.cursor_of(rows[-1]))
+        assert merkle.root_at(559, seals.tiles(tx)) == sealed.root == merkle.root_of(expected)
+    assert open_checkpoint(sealed.note, KEY.verifier) == Checkpoint(KEY.name, 559, sealed.root)
+
+
+def test_nothing_new_signs_nothing_new(book: Book, database: Database) -> None:
+    sealer = Sealer(database, key=KEY)
+    assert sealer.seal().note
+    again = sealer.seal()
+    assert (again.events, again.note) == (0, None)
+    assert again.sentence() == "sealed 0 events; the tree has 1 entries (no new checkpoint)"
+
+
+def test_without_a_key_events_are_folded_and_a_key_that_comes_later_signs_them(
+    book: Book, database: Database
+) -> None:
+    write(book, 0, 5)
+    assert (sealed := Sealer(database, key=None).seal()).size == 6 and sealed.note is None
+    signed = Sealer(database, key=KEY).seal()
+    assert (signed.events, signed.size) == (0, 6) and signed.note
+
+
+def test_sealers_at_once_make_one_tree(book: Book, database: Database) -> None:
+    write(book, 0, 700)
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            Sealer(database, key=KEY).seal()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    Sealer(database, key=KEY).seal()
+    with database.read() as tx:
+        assert seals.end(tx)[0] == 701
+        assert [c.size for c in seals.checkpoints(tx)] == [701]
+
+
+def test_events_of_a_transaction_still_open_wait_for_the_next_seal(postgres_url: str) -> None:
+    database = Database(postgres_url)
+    book = Book(database, actor="test")
+    book.apply_pool(pools.from_object(POOL))
+    with database.begin() as slow:
+        slow.connection.exec_driver_sql("SELECT pg_current_xact_id()")
+        write(book, 0, 3)
+        assert Sealer(database, key=KEY).seal().size == 1  # the pool, written before the slow one began
+    assert Sealer(database, key=KEY).seal().size == 4
+    database.close()
+
+
+def test_the_checkpoint_is_kept_outside_too(book: Book, database: Database, tmp_path: Path) -> None:
+    outside = OutsideFile(tmp_path / "deep" / "checkpoint")
+    sealed = Sealer(database, key=KEY, outside=outside).seal()
+    assert outside.read() == sealed.note
+    outside.path.unlink()
+    Sealer(database, key=KEY, outside=outside).seal()  # a cycle that was killed before it could write
+    assert outside.read() == sealed.note
+
+
+def test_a_ledger_that_went_back_in_time_is_not_signed(
+    book: Book, database: Database, tmp_path: Path
+) -> None:
+    outside = OutsideFile(tmp_path / "checkpoint")
+    write(book, 0, 5)
+    Sealer(database, key=KEY, outside=outside).seal()
+    outside.write(Checkpoint(KEY.name, 7, bytes(HASH)).sign(KEY))
+    with pytest.raises(WentBack, match="a checkpoint of 7 entries was signed, but only 6 are sealed here"):
+        Sealer(database, key=KEY, outside=outside).seal()
+    write(book, 5, 5)  # it went another way since, and grew past what was signed
+    Sealer(database, key=None).seal()
+    with pytest.raises(WentBack, match="not the one that was signed at 7 entries"):
+        Sealer(database, key=KEY, outside=outside).seal()
+    with database.read() as tx:
+        assert [c.size for c in seals.checkpoints(tx)] == [6]
+
+
+def test_a_checkpoint_outside_that_is_not_ours_stops_the_sealer(
+    book: Book, database: Database, tmp_path: Path
+) -> None:
+    outside = OutsideFile(tmp_path / "checkpoint")
+    outside.write(Checkpoint(KEY.name, 1, bytes(HASH)).sign(SignerKey(KEY.name, bytes(32))))
+    with pytest.raises(LedgerCorrupt, match="kept outside is not of this key"):
+        Sealer(database, key=KEY, outside=outside).seal()
+    outside.write("something else")
+    with pytest.raises(LedgerCorrupt, match="kept outside is not of this key"):
+        Sealer(database, key=KEY, outside=outside).seal()
+
+
+def test_a_new_key_goes_on_where_the_old_one_ended(book: Book, database: Database) -> None:
+    Sealer(database, key=KEY).seal()
+    new = SignerKey("ledger.example/2", bytes(32))
+    assert open_checkpoint(Sealer(database, key=new).seal().note or "", new.verifier).size == 1
+
+
+@pytest.mark.parametrize("table", ["seal", "seal_node", "checkpoint"])
+@pytest.mark.parametrize("statement", ["UPDATE {0} SET {1} = {1}", "DELETE FROM {0}"])
+def test_the_database_itself_refuses_to_change_a_seal(
+    book: Book, database: Database, table: str, statement: str
+) -> None:
+    write(book, 0, 300)
+    Sealer(database, key=KEY).seal()
+    column = {"seal": "count", "seal_node": "hash", "checkpoint": "note"}[table]
+    with pytest.raises(sa.exc.DBAPIError, match="append-only"), database.begin() as tx:
+        tx.connection.exec_driver_sql(statement.format(table, column))
+
+
+def test_runs_are_short_and_come_back() -> None:
+    for seqs, text in (((1,), "1"), ((3, 1, 2, 5, 6, 7), "3,1-2,5-7"), (tuple(range(1, 257)), "1-256")):
+        assert seals.runs(seqs) == text
+        assert seals.from_runs(text) == seqs
+    for bad in ("", "1-", "1-300", "a", "1,,2", "1-99999999999"):
+        with pytest.raises(ValueError):
+            seals.from_runs(bad)
