@@ -1,0 +1,74 @@
+"""Following the ledger: what a projection reads, once and in order, each piece with the position it brings it to.
+
+A sequence is not commit order (design.md, "Order of events"): the follower reads by the cursor ``(xid, seq)``, and
+hands an event out only when every lower position is settled too. So whoever has folded everything up to the
+position it is given has exactly the ledger up to there, and may say so.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from ledger.events import Cursor, Event, State
+from ledger.store import Database, follow, stream
+
+LIMIT = 5_000
+"""Events a query: some MB at most."""
+
+
+class Follower:
+    """One reader of one ledger. Not to be shared between threads.
+
+    ``position``: everything up to it has been handed out. Raises TryAgain like the book, and then goes on from where it was.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.position = 0
+        self._database = database
+        self._cursor = Cursor()
+        self._waiting: dict[int, Event] = {}
+        self._marks: deque[tuple[int, int]] = deque()
+
+    def start(self) -> list[Event]:
+        """The newest event of each live pool and each address that was ever used, as of one moment; pools first.
+
+        What ``step`` brings next may have been seen here already: compare versions. ``position`` is 0 until the first step.
+        """
+        self._waiting.clear()
+        self._marks.clear()
+        self.position = 0
+        with self._database.read() as tx:
+            horizon = follow.horizon(tx)
+            newest = follow.newest_seq(tx)
+            # Below xmin everything is over, so it is in this snapshot; what is not comes by the cursor.
+            self._cursor = Cursor(0, newest) if tx.sqlite else Cursor(horizon.xmin - 1, 2**63 - 1)
+            return [*follow.newest_pools(tx), *follow.used_addresses(tx)]
+
+    def step(self) -> list[Event]:
+        """The events that came since, in the order of their positions; ``position`` has moved on with them."""
+        # In this order, in two transactions: whoever has a position at or below ``newest`` and is not over yet began
+        # to write before the horizon was read, and is therefore below its xmax.
+        with self._database.read() as tx:
+            newest = follow.newest_seq(tx)
+        with self._database.read() as tx:
+            horizon = follow.horizon(tx)
+            while True:
+                rows = stream.after(tx, self._cursor, LIMIT)
+                for row in rows:
+                    self._waiting[row[stream.SEQ]] = stream.event_of(row)
+                if rows:
+                    self._cursor = stream.cursor_of(rows[-1])
+                if len(rows) < LIMIT:
+                    break
+        if not self._marks or self._marks[-1][0] != newest:
+            self._marks.append((newest, horizon.xmax))
+        while self._marks and self._marks[0][1] <= horizon.xmin:
+            self.position = max(self.position, self._marks.popleft()[0])
+        settled = sorted(seq for seq in self._waiting if seq <= self.position)
+        return [self._waiting.pop(seq) for seq in settled]
+
+
+def holders(database: Database, *states: State) -> list[Event]:
+    """The newest event of each address in these states, as of one moment."""
+    with database.read() as tx:
+        return list(follow.used_addresses(tx, states))

@@ -1,0 +1,144 @@
+"""Who folds what the follower hands out has, at every position it names, exactly the ledger up to there.
+
+Also while slow writers commit late, so that lower positions appear after higher ones.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+
+import pytest
+
+from ledger import pools
+from ledger.book import Book
+from ledger.claims import Claim
+from ledger.errors import LedgerError
+from ledger.events import Attachment, Event, Kind, Owner, State
+from ledger.follow import Follower, holders
+from ledger.store import Database, rows
+
+SPEC = {"ipPoolSubs": [{"range": "10.9.0.1-10.9.0.60/24"}]}
+
+
+def claim(number: int, sandbox: int = 0) -> Claim:
+    return Claim(
+        ("p",), Owner("ns", f"pod-{number}", f"u{number}"), Attachment(f"c{number}-{sandbox}", "eth0", "n")
+    )
+
+
+Fold = dict[str, tuple[int, str]]
+
+
+def take(fold: Fold, event: Event) -> None:
+    if event.ip and event.version > fold.get(event.ip, (0, ""))[0]:
+        fold[event.ip] = (event.version, str(event.state))
+
+
+def ledger_until(database: Database, position: int) -> Fold:
+    """The state at a position, by the plainest query there is."""
+    out: Fold = {}
+    with database.read() as tx:
+        for ip, version, state in tx.connection.exec_driver_sql(
+            f"SELECT ip, version, state FROM ledger WHERE ip IS NOT NULL AND seq <= {position} ORDER BY version"
+        ):
+            out[str(ip)] = (version, state)
+    return out
+
+
+def test_it_starts_from_what_is_and_goes_on_from_there(db_url: str) -> None:
+    database = Database(db_url)
+    book = Book(database, actor="test")
+    book.apply_pool(pools.from_spec("p", SPEC))
+    book.allocate(claim(1))
+    book.allocate(claim(2))
+    book.release(claim(2).attachment)
+    follower = Follower(database)
+    seen = follower.start()
+    assert [(each.kind, each.state) for each in seen[:1]] == [(Kind.POOL_CREATED, None)]
+    assert sorted((each.owner.pod, each.state) for each in seen[1:]) == [
+        ("pod-1", State.ALLOCATED), ("pod-2", State.FREE),
+    ]  # fmt: skip
+    assert follower.step() == []
+    assert follower.position == 4
+    book.release(claim(1).attachment)
+    (event,) = follower.step()
+    assert (event.seq, event.kind, event.version, follower.position) == (5, Kind.RELEASED, 2, 5)
+    assert follower.step() == []
+    assert sorted(str(each.owner.pod) for each in holders(database, State.FREE)) == ["pod-1", "pod-2"]
+    database.close()
+
+
+@pytest.mark.timeout(60)
+def test_every_position_it_names_is_whole_while_slow_writers_commit_late(postgres_url: str) -> None:
+    database = Database(postgres_url, pool_size=12)
+    book = Book(database, actor="test")
+    book.apply_pool(pools.from_spec("p", SPEC))
+    until = time.monotonic() + 4
+    late = [0]
+
+    def churn(lane: int) -> None:
+        mine = Book(database, actor=f"churn-{lane}")
+        while time.monotonic() < until:
+            number = lane * 10 + random.randrange(5)
+            try:
+                mine.allocate(claim(number))
+            except LedgerError:
+                continue
+            mine.release(claim(number).attachment)
+
+    def dawdle() -> None:
+        """Writes an event and commits it only when others have committed higher positions."""
+        with database.read() as tx:
+            pool = rows.find_pool(tx, "p")
+        assert pool is not None
+        while time.monotonic() < until:
+            with database.begin() as tx:
+                row = rows.pick_free(tx, pool.id, 0, random.getrandbits(60))
+                if row is None:
+                    continue
+                owner, sandbox = (
+                    Owner("ns", f"slow-{late[0]}", "u"),
+                    Attachment(f"slow-{late[0]}", "eth0", "n"),
+                )
+                for version, kind, state in (
+                    (row.version + 1, Kind.ALLOCATED, State.ALLOCATED),
+                    (row.version + 2, Kind.RELEASED, State.FREE),
+                ):
+                    rows.append(
+                        tx, pool.id,
+                        Event(0, tx.clock(), kind, "p", row.ip, version, state, owner, sandbox, None, None, None, None),
+                    )  # fmt: skip
+                time.sleep(random.uniform(0.0, 0.15))
+            late[0] += 1
+
+    follower = Follower(database)
+    fold: Fold = {}
+    for each in follower.start():
+        take(fold, each)
+    threads = [threading.Thread(target=churn, args=(lane,)) for lane in range(1, 4)]
+    threads.append(threading.Thread(target=dawdle))
+    for thread in threads:
+        thread.start()
+    seen: list[tuple[int, Fold]] = []
+    events: list[Event] = []
+    while any(thread.is_alive() for thread in threads):
+        for each in follower.step():
+            events.append(each)
+            take(fold, each)
+        seen.append((follower.position, dict(fold)))
+        time.sleep(0.01)
+    for thread in threads:
+        thread.join()
+    for each in follower.step():
+        events.append(each)
+        take(fold, each)
+    seen.append((follower.position, dict(fold)))
+    assert len(events) > 300 and late[0] > 10
+    assert len({each.seq for each in events}) == len(events)
+    assert [each.seq for each in events] == sorted(each.seq for each in events)
+    told = [(position, folded) for position, folded in seen if position]
+    for position, folded in random.sample(told, min(40, len(told))) + told[-1:]:
+        assert folded == ledger_until(database, position), position
+    database.close()
