@@ -1,4 +1,4 @@
-"""The book as the agent's handlers see it: ADDs and DELs go in batches, and no DEL is lost."""
+"""The book as the agent's handlers see it: no DEL is lost."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections.abc import Collection, Sequence
 
 from cni.delqueue import DelQueue
 from cni.keyed import KeyedLock
-from cni.lane import Lane
 from ledger.book import Book
 from ledger.catalog import PoolFigures
 from ledger.claims import Allocation, Claim
-from ledger.errors import LedgerError, PoolExhausted, SchemaMismatch, TryAgain
+from ledger.errors import SchemaMismatch, TryAgain
 from ledger.events import Attachment, Event
 
 log = logging.getLogger(__name__)
@@ -21,7 +20,7 @@ AWAY = (TryAgain, SchemaMismatch)
 
 
 class AgentDesk:
-    """Lanes and the durable queue before ``book``.
+    """The durable queue before ``book``.
 
     ``allocate`` and ``release`` are called with the container's lock held (``containers``), which the retries of
     queued DELs take as well.
@@ -31,25 +30,16 @@ class AgentDesk:
         self._book = book
         self._queue = queue
         self._containers = containers
-        self._allocations: Lane[Claim, tuple[Allocation, ...] | LedgerError] = Lane(
-            book.allocate_many, passes=AWAY
-        )
-        self._releases: Lane[Attachment, list[Event]] = Lane(book.release_many, passes=AWAY)
 
     def allocate(self, claim: Claim) -> tuple[Allocation, ...]:
-        self._queue.apply(claim.attachment.container_id, self._releases)
-        outcome = self._allocations(claim)
-        if isinstance(outcome, PoolExhausted):
-            return self._book.reclaim_for(claim)  # asks about owners: in this thread, not in everybody's lane
-        if isinstance(outcome, LedgerError):
-            raise outcome
-        return outcome
+        self._queue.apply(claim.attachment.container_id, self._book.release)
+        return self._book.allocate(claim)
 
     def release(self, attachment: Attachment) -> None:
         """Record the DEL, in the ledger or else in the queue. Raises TryAgain where neither can be written."""
         try:
-            self._queue.apply(attachment.container_id, self._releases)
-            self._releases(attachment)
+            self._queue.apply(attachment.container_id, self._book.release)
+            self._book.release(attachment)
         except AWAY as error:
             try:
                 self._queue.put(attachment)
@@ -75,7 +65,7 @@ class AgentDesk:
         done = 0
         for container_id in waiting:
             with self._containers(container_id):
-                done += self._queue.apply(container_id, self._releases)
+                done += self._queue.apply(container_id, self._book.release)
         return f"{done} queued DEL(s) recorded" if done else None
 
     def sweep(self) -> str | None:

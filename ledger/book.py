@@ -11,9 +11,9 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 from ledger import catalog, walk
@@ -36,9 +36,10 @@ from ledger.errors import (
 )
 from ledger.events import Attachment, Event, Kind, Reason, State, owner_key
 from ledger.evidence import Evidence, NeverGone
+from ledger.lane import Lane
 from ledger.pools import PoolSpec, Sub
 from ledger.settings import BookSettings
-from ledger.store import Database, Tx, rows, setwise
+from ledger.store import Database, Tx, quick, rows
 from ledger.store.database import Conflict
 from ledger.store.rows import AddressRow
 
@@ -83,6 +84,9 @@ class Book:
         self._evidence = evidence or NeverGone()
         self._settings = settings or BookSettings()
         self._pools: dict[str, Pool] = {}
+        # Callers of many threads share transactions: what queued while the last one ran is the next batch.
+        self._claims: Lane[Claim, Outcome] = Lane(self.allocate_many, passes=TryAgain)
+        self._releases: Lane[Attachment, list[Event]] = Lane(self.release_many, passes=TryAgain)
 
     def ready(self) -> None:
         """Raise TryAgain or SchemaMismatch unless the database answers and is at this program's schema."""
@@ -91,11 +95,11 @@ class Book:
     # Allocating ---------------------------------------------------------------------------------
 
     def allocate(self, claim: Claim) -> tuple[Allocation, ...]:
-        """Settle one claim; on a full pool, reclaim by evidence.
+        """Settle one claim, together with those of other threads; on a full pool, reclaim by evidence.
 
         Raises UnknownPool, PoolExhausted, NotOnThisNode, InvalidRequest, AddressTaken, AddressReserved, AddressOutsidePool.
         """
-        outcome = self.allocate_many([claim])[0]
+        outcome = self._claims(claim)
         if isinstance(outcome, PoolExhausted):
             return self.reclaim_for(claim)
         if isinstance(outcome, LedgerError):
@@ -104,11 +108,9 @@ class Book:
 
     def allocate_many(self, claims: Sequence[Claim]) -> list[Outcome]:
         """Settle a batch in as few transactions as can be; never asks for evidence. Outcomes stand in the claims' order."""
-        if self.database.sqlite:
-            return self._again(lambda: self._settle_in_one(claims))
         outcomes: list[Outcome | None] = [None] * len(claims)
         for batch in self._batches(claims):
-            for index, allocations in self._settle_setwise(batch):
+            for index, allocations in self._again(partial(self._settle_quickly, batch)):
                 outcomes[index] = allocations
         return [
             outcome if outcome is not None else self._outcome(claim)
@@ -136,21 +138,6 @@ class Book:
                 if found is None:
                     raise PoolExhausted(**{**full.facts(), "asked": asked[0]}) from None
                 ended.append(found)
-
-    def _settle_in_one(self, claims: Sequence[Claim]) -> list[Outcome]:
-        """SQLite: the whole batch is one transaction, each claim a savepoint where it could be left half done."""
-        outcomes: list[Outcome] = []
-        with self.database.begin() as tx:
-            for claim in claims:
-                try:
-                    picks = self._plan(claim, lambda name: self._pool(tx, name))
-                    with tx.savepoint() if len(picks) > 1 else nullcontext():
-                        outcomes.append(tuple(self._settle(tx, pick, claim) for pick in picks))
-                except Conflict:
-                    raise
-                except LedgerError as error:
-                    outcomes.append(error)
-        return outcomes
 
     def _settle_alone(
         self, claim: Claim, ended: Sequence[tuple[AddressRow, str]] = ()
@@ -191,7 +178,7 @@ class Book:
             groups.setdefault(plan, []).append((index, claim, picks, subs))
         return list(groups.values())
 
-    def _settle_setwise(
+    def _settle_quickly(
         self, batch: list[tuple[int, Claim, list[_Pick], list[tuple[Sub, ...]]]]
     ) -> list[tuple[int, tuple[Allocation, ...]]]:
         """What one statement for each pick settles. Several picks: all of them for all claims, or none."""
@@ -199,12 +186,12 @@ class Book:
         claims = [(index, claim) for index, claim, _, _ in batch]
         try:
             if len(picks) == 1:
-                with self.database.autocommit() as tx:
-                    settled = [setwise.allocate(tx, self._picks(picks[0], subs[0]), claims)]
+                with self.database.quick() as tx:
+                    settled = [quick.allocate(tx, self._picks(picks[0], subs[0]), claims)]
             else:
                 with self.database.begin() as tx:
                     settled = [
-                        setwise.allocate(tx, self._picks(p, s), claims)
+                        quick.allocate(tx, self._picks(p, s), claims)
                         for p, s in zip(picks, subs, strict=True)
                     ]
                     if any(len(part) < len(claims) for part in settled):
@@ -217,8 +204,8 @@ class Book:
                 found.setdefault(each.index, []).append(_allocation(pick.pool.spec, each.ip, each.event))
         return [(index, tuple(allocations)) for index, allocations in found.items()]
 
-    def _picks(self, pick: _Pick, subs: tuple[Sub, ...]) -> setwise.Picks:
-        return setwise.Picks(
+    def _picks(self, pick: _Pick, subs: tuple[Sub, ...]) -> quick.Picks:
+        return quick.Picks(
             pool_id=pick.pool.id,
             pool=pick.pool.name,
             version=pick.pool.version,
@@ -349,32 +336,20 @@ class Book:
 
     # Releasing ----------------------------------------------------------------------------------
 
-    def release(self, attachment: Attachment, *, reason: str = Reason.DEL) -> list[Event]:
+    def release(self, attachment: Attachment) -> list[Event]:
         """Release what this attachment holds, in whatever pool; [] if it holds nothing (a repeated or late DEL)."""
-        return self.release_many([attachment], reason=reason)[0]
+        return self._releases(attachment)
 
     def release_many(
-        self, attachments: Sequence[Attachment], *, reason: str = Reason.DEL
+        self, attachments: Sequence[Attachment], *, reason: str = Reason.DEL.value
     ) -> list[list[Event]]:
         """The same for a batch, in one transaction."""
-        if not self.database.sqlite:
-            return self._again(lambda: self._release_setwise(attachments, reason))
 
-        def in_one() -> list[list[Event]]:
-            with self.database.begin() as tx:
-                return [
-                    [
-                        self._released(tx, row, reason)
-                        for row in rows.find_attachment(tx, attachment, lock=True)
-                    ]
-                    for attachment in attachments
-                ]
+        def release() -> list[list[Event]]:
+            with self.database.quick() as tx:
+                return quick.release(tx, attachments, reason, self.actor)
 
-        return self._again(in_one)
-
-    def _release_setwise(self, attachments: Sequence[Attachment], reason: str) -> list[list[Event]]:
-        with self.database.autocommit() as tx:
-            return setwise.release(tx, attachments, reason, self.actor)
+        return self._again(release)
 
     def release_ip(self, ip: str, *, pool: str | None = None, reason: str) -> Event:
         """Release an address by hand. Raises UnknownAddress, UnknownPool, NotHeld, InvalidRequest (several pools have it)."""
@@ -413,7 +388,7 @@ class Book:
         def collect() -> list[Event]:
             with self.database.begin() as tx:
                 return [
-                    self._released(tx, row, Reason.GC)
+                    self._released(tx, row, Reason.GC.value)
                     for row in rows.list_on_network(tx, network, node)
                     if (row.attachment.container_id, row.attachment.if_name) not in valid
                 ]

@@ -203,12 +203,12 @@ def from_json(raw: Mapping[str, Any]) -> Event:
         version=int(raw["version"]),
         state=State(raw["state"]) if raw.get("state") else None,
         owner=Owner(raw.get("namespace"), raw.get("pod"), raw.get("podUID")),
-        attachment=Attachment(raw.get("containerID") or "", raw.get("ifName") or "", raw.get("network") or ""),
+        attachment=Attachment(
+            raw.get("containerID") or "", raw.get("ifName") or "", raw.get("network") or ""
+        ),
         node=raw.get("node"),
         until=parse_rfc3339(raw["until"]) if raw.get("until") else None,
         reason=raw.get("reason"),
         actor=raw.get("actor"),
         spec=raw.get("spec"),
     )
-
-

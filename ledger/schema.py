@@ -238,8 +238,16 @@ sub = sa.Table(
 seal = sa.Table(
     "seal",
     metadata,
-    sa.Column("first", _BIGSERIAL, nullable=False, autoincrement=False, comment="place of its first leaf in the tree, from 0"),
-    sa.Column("count", sa.SmallInteger, nullable=False, comment="how many leaves, all within one tile of 256"),
+    sa.Column(
+        "first",
+        _BIGSERIAL,
+        nullable=False,
+        autoincrement=False,
+        comment="place of its first leaf in the tree, from 0",
+    ),
+    sa.Column(
+        "count", sa.SmallInteger, nullable=False, comment="how many leaves, all within one tile of 256"
+    ),
     sa.Column("min_seq", sa.BigInteger, nullable=False),
     sa.Column("max_seq", sa.BigInteger, nullable=False),
     sa.Column("seqs", sa.Text, nullable=False, comment="the events in tree order, as runs: 3,1-2,5-9"),
@@ -283,7 +291,9 @@ fence = sa.Table(
     "fence",
     metadata,
     sa.Column("id", _BIGSERIAL, sa.Identity(always=True), nullable=False),
-    sa.Column("raised", sa.Boolean, nullable=False, comment="the newest row says whether addresses may be given out"),
+    sa.Column(
+        "raised", sa.Boolean, nullable=False, comment="the newest row says whether addresses may be given out"
+    ),
     sa.Column("at", Instant, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("actor", sa.Text, nullable=False),

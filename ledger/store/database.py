@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
@@ -48,8 +49,15 @@ class Database:
     def __init__(self, url: str, *, pool_size: int = 8) -> None:
         self.url = _parse(url)
         self.sqlite = self.url.get_backend_name() == "sqlite"
-        self.engine = _sqlite_engine(self.url) if self.sqlite else _postgresql_engine(self.url, pool_size)
-        self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        # SQLite has one writer. Threads of one process queue here, in order, rather than in its busy handler, which
+        # sleeps longer and longer; other processes meet there.
+        self._one_writer = threading.Lock() if self.sqlite else nullcontext()
+        if self.sqlite:
+            self.engine = self._autocommit = _sqlite_engine(self.url)
+        else:
+            self.engine = _postgresql_engine(self.url, pool_size)
+            # An engine of its own: switching a pooled connection to autocommit and back costs four round trips.
+            self._autocommit = _postgresql_engine(self.url, pool_size, isolation_level="AUTOCOMMIT")
 
     @property
     def dialect(self) -> str:
@@ -62,6 +70,7 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+        self._autocommit.dispose()
 
     @contextmanager
     def begin(self) -> Iterator[Tx]:
@@ -69,7 +78,7 @@ class Database:
 
         Raises DatabaseAway, LockTimeout, Conflict.
         """
-        with self._translated(), self.engine.begin() as connection:
+        with self._translated(), self._one_writer, self.engine.begin() as connection:
             if not self.sqlite and connection.info.get("pooler"):
                 connection.exec_driver_sql(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
             yield Tx(connection, self.sqlite)
@@ -89,8 +98,12 @@ class Database:
                 connection.info.pop("deferred", None)
 
     @contextmanager
-    def autocommit(self) -> Iterator[Tx]:
-        """Single statements, each its own transaction (PostgreSQL's hot path)."""
+    def quick(self) -> Iterator[Tx]:
+        """For the quick forms. PostgreSQL: each statement its own transaction. SQLite: as ``begin``."""
+        if self.sqlite:
+            with self.begin() as tx:
+                yield tx
+            return
         with self._translated(), self._autocommit.connect() as connection:
             yield Tx(connection, self.sqlite)
 
@@ -99,12 +112,13 @@ class Database:
         try:
             yield
         except exc.DBAPIError as error:
-            raise self._in_our_words(error) from error
+            raise self._in_our_words(error, error.orig) from error
+        except sqlite3.Error as error:  # of the quick forms, which go to the driver
+            raise self._in_our_words(error, error) from error
         except exc.TimeoutError as error:
             raise LockTimeout(f"no free connection to {self.label} in time") from error
 
-    def _in_our_words(self, error: exc.DBAPIError) -> Exception:
-        cause = error.orig
+    def _in_our_words(self, error: Exception, cause: BaseException | None) -> Exception:
         if isinstance(cause, sqlite3.Error):
             name = getattr(cause, "sqlite_errorname", "")
             if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
@@ -130,7 +144,11 @@ class Database:
             return DatabaseAway(f"{self.label} is read-only (a standby?); writes go to the primary")
         if sqlstate == "42P01":
             return SchemaMismatch(f"{self.label} has no ledger; run `ipam-ledger db upgrade`")
-        if error.connection_invalidated or sqlstate is None or sqlstate[:2] in ("08", "57", "53", "28", "3D"):
+        if (
+            getattr(error, "connection_invalidated", False)
+            or sqlstate is None
+            or sqlstate[:2] in ("08", "57", "53", "28", "3D")
+        ):
             return DatabaseAway(
                 f"{self.label} cannot be reached: {str(cause).strip() or type(cause).__name__}"
             )
@@ -139,10 +157,10 @@ class Database:
     def revision(self) -> str | None:
         """The schema's revision, None where there is none. Raises DatabaseAway."""
         try:
-            with self._translated(), self.engine.connect() as connection:
-                if not sa.inspect(connection).has_table("alembic_version"):
+            with self.read() as tx:
+                if not sa.inspect(tx.connection).has_table("alembic_version"):
                     return None
-                return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+                return tx.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
         except SchemaMismatch:
             return None
 
@@ -189,7 +207,7 @@ class Tx:
         moment: datetime = self.connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
         return moment.astimezone(UTC)
 
-    def execute(self, statement: sa.Executable, parameters: Any = None) -> sa.CursorResult[Unpack[tuple[Any, ...]]]:
+    def execute(self, statement: sa.Executable, parameters: Any = None) -> sa.CursorResult[*tuple[Any, ...]]:
         result: Any = self.connection.execute(statement, parameters)
         return result  # type: ignore[no-any-return]
 
@@ -248,7 +266,7 @@ def _sqlite_engine(url: URL) -> Engine:
     return engine
 
 
-def _postgresql_engine(url: URL, pool_size: int) -> Engine:
+def _postgresql_engine(url: URL, pool_size: int, **options: Any) -> Engine:
     defaults = {
         "connect_timeout": str(CONNECT_TIMEOUT_S),
         "application_name": "ipam-ledger",
@@ -265,19 +283,22 @@ def _postgresql_engine(url: URL, pool_size: int) -> Engine:
         pool_timeout=LOCK_TIMEOUT_MS / 1000,
         native_inet_types=False,  # addresses as text: decoding to ipaddress objects costs more than the query
         json_serializer=_json,
+        **options,
     )
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, record: ConnectionPoolEntry) -> None:
         # PgBouncer hands out a process id of its own: behind it a session is not ours to prepare or set things in.
         backend = connection.execute("SELECT pg_backend_pid()").fetchone()[0]
-        connection.rollback()
+        connection.rollback()  # of the SELECT
         if backend != connection.info.backend_pid:
             record.info["pooler"] = True
             connection.prepare_threshold = None
             return
         connection.execute(f"SET lock_timeout = {LOCK_TIMEOUT_MS}")
         connection.execute("SET jit = off")  # compiling costs more than any statement here takes
+        if options:  # set-wise statements always have the same shape: planning them anew doubles their cost
+            connection.execute("SET plan_cache_mode = force_generic_plan")
         connection.commit()
 
     return engine

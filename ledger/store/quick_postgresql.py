@@ -1,49 +1,18 @@
-"""PostgreSQL's set-wise forms: the common ADD and the DEL, for one or many at a time, each one statement.
+"""PostgreSQL's quick forms: the common ADD and the DEL, for one or many at a time, each one statement.
 
-A batch costs the server an eighth of what its parts would cost (measurements.md, "Set-wise"). What a statement
-cannot settle (a full sub, a lost race, an outdated spec) it leaves out of its answer, unchanged, for the book to
-settle step by step.
+A batch costs the server an eighth of what its parts would cost (measurements.md, "Set-wise").
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
 from ledger.claims import Claim
 from ledger.events import Attachment, Event, Kind, Owner, State, owner_key
 from ledger.store.database import Tx
-
-
-@dataclass(frozen=True, slots=True)
-class Picks:
-    """Picks that have everything but the claim in common: one family of one pool at one version of its spec.
-
-    ``sub`` is the ordinal to pick a new address from, ``subs`` all those that a returning owner may go back to;
-    ``start`` where in the picking order to begin; ``reason`` of a new pick.
-    """
-
-    pool_id: int
-    pool: str
-    version: int
-    family: int
-    sub: int
-    subs: Sequence[int]
-    start: int
-    reason: str
-    actor: str
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """A pick that was settled: which claim (its index), the address, and the event (None: it was held already)."""
-
-    index: int
-    ip: str
-    event: Event | None
-
+from ledger.store.quick import Picks, Settled
 
 # Rules 1, 2, 5 and 6 of design.md. ``best`` finds, for each claim, what its attachment or owner holds or had;
 # ``locked`` takes those rows only if they are still as seen; the others get the next free ones in picking order.

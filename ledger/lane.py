@@ -1,4 +1,4 @@
-"""Batching without a timer: what queued while the last batch ran is the next batch."""
+"""Batching without a timer: what queued while the last batch ran is the next batch. Pure but for its locks."""
 
 from __future__ import annotations
 
