@@ -92,12 +92,14 @@ class PoolSpec:
 
     def sub_of(self, ip: str) -> Sub | None:
         """The sub that may give the address out, or None. Raises ValueError for garbage."""
-        found = self.sub_around(ip)
-        return found if found and to_int(ip)[1] in found.given else None
+        family, address = to_int(ip)
+        return next((sub for sub in self.subs if sub.family == family and address in sub.given), None)
 
     def sub_around(self, ip: str) -> Sub | None:
         """The sub whose range holds the address, given out or not, or None. Raises ValueError for garbage."""
-        return next((sub for sub in self.subs if sub.contains(ip)), None)
+        family, address = to_int(ip)
+        subs = (sub for sub in self.subs if sub.family == family)
+        return next((sub for sub in subs if sub.range.contains(address)), None)
 
     def static_for(self, namespace: str, pod: str) -> tuple[str, ...]:
         return self.static_reservations.get(namespace, {}).get(pod, ())
