@@ -22,6 +22,9 @@ BUDGET: Final = 256 * 1024
 """Bytes that ``dynamicReservations`` may take: a sixth of what etcd accepts as one object, about 5,000 pods. Above
 it they are left out as a whole; a part of them would read as if the rest were free."""
 
+LARGEST: Final = 2**63 - 1
+"""The API's integers end here; an IPv6 range may not. It stands for "that many or more"."""
+
 NEAR: Final = 0.9
 """From this utilization on a pool is nearly exhausted."""
 
@@ -174,12 +177,13 @@ def status(
         out["observedGeneration"] = observed
     if picture.spec is not None:
         out |= {
-            "capacity": picture.capacity,
+            "capacity": min(picture.capacity, LARGEST),
             "allocated": picture.count(State.ALLOCATED),
-            "free": picture.count(State.FREE),
+            "free": min(picture.count(State.FREE), LARGEST),
             "held": picture.count(State.HELD),
             "cooling": picture.count(State.COOLING),
-            "utilization": utilization(picture.utilization),
+            "utilization": round(picture.utilization, 4),
+            "usedPercent": int(picture.utilization * 100),
             "ledgerSeq": picture.seq,
         }
         if not picture.truncated:
@@ -187,11 +191,6 @@ def status(
     shown = conditions(picture, pool, refusal, suspended)
     out["conditions"] = _conditions(shown, pool.status.get("conditions"), observed, now)
     return out
-
-
-def utilization(fraction: float) -> float:
-    """As the status shows it: with so few digits that it only changes when there is something to see."""
-    return round(fraction, 4)
 
 
 def _conditions(
@@ -235,6 +234,7 @@ OURS: Final = (
     "held",
     "cooling",
     "utilization",
+    "usedPercent",
     "ledgerSeq",
     "dynamicReservations",
     "conditions",

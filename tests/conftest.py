@@ -14,6 +14,7 @@
 ``pgbouncer_url``      a fresh migrated database through it
 ``agents``             starts agents: ``agents(db_url)``; see ``tests.servers.agent``
 ``control_plane``      a real kube-apiserver with its etcd, one a worker; see ``tests.servers.apiserver``
+``cluster``            the same with the IPPool's definition
 ``keeper``             undoes things in the end, even if the run is killed
 =====================  =====================================================================================
 """
@@ -32,6 +33,7 @@ from sqlalchemy.engine import make_url
 
 from tests.servers import apiserver_fixtures, need
 from tests.servers.agent import Agent
+from tests.servers.apiserver_fixtures import cluster as cluster
 from tests.servers.apiserver_fixtures import control_plane as control_plane
 from tests.servers.keeper import Keeper
 from tests.servers.postgres import AUDITOR, HOW, WRITER, PgBouncer, PostgresServer, as_user, find

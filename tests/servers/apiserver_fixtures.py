@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.servers import kubeprograms, need
 from tests.servers.apiserver import ControlPlane
 from tests.servers.keeper import Keeper
+
+CRDS = Path(__file__).parents[2] / "crds"
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +26,14 @@ def control_plane(keeper: Keeper) -> Iterator[ControlPlane]:
         yield server
     finally:
         server.close()
+
+
+@pytest.fixture(scope="session")
+def cluster(control_plane: ControlPlane) -> ControlPlane:
+    """The same with the IPPool's definition."""
+    control_plane.apply(CRDS / "ippool.yaml")
+    control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd/ippools.ipam.k8s.io")
+    return control_plane
 
 
 def mark(items: list[pytest.Item]) -> None:
