@@ -8,7 +8,7 @@ import pytest
 
 from ledger.errors import InvalidPool
 from ledger.pools import from_object
-from tests.crds.crd import EXAMPLES, FOLDER
+from tests.crds.crd import EXAMPLES
 from tests.servers.apiserver import ApiError, ControlPlane
 
 POOLS = "/apis/ipam.k8s.io/v1alpha1/ippools"
@@ -16,10 +16,8 @@ SUBS = "spec.ipPoolSubs"
 
 
 @pytest.fixture
-def server(control_plane: ControlPlane) -> ControlPlane:
-    control_plane.apply(FOLDER / "ippool.yaml")
-    control_plane.kubectl("wait", "--for=condition=Established", "crd/ippools.ipam.k8s.io", "--timeout=30s")
-    return control_plane
+def server(cluster: ControlPlane) -> ControlPlane:
+    return cluster
 
 
 def an_object(sub: dict[str, Any] | None = None, name: str = "rules", **spec: Any) -> dict[str, Any]:
