@@ -79,6 +79,24 @@ class IPPool:
         """The ledger position that the status shows, 0 if none."""
         return _count(self.status.get("ledgerSeq"))
 
+    @property
+    def reservations(self) -> Mapping[str, Mapping[str, tuple[str, ...]]]:
+        """Who has which addresses, as the status shows it: namespace → pod → addresses. Also as the k8s-ipam plugin wrote it."""
+        out: dict[str, dict[str, tuple[str, ...]]] = {}
+        for spelling in ("DynamicReservations", "dynamicReservations"):
+            shown = self.status.get(spelling)
+            for namespace, pods in shown.items() if isinstance(shown, Mapping) else ():
+                for pod, ips in pods.items() if isinstance(pods, Mapping) else ():
+                    if isinstance(ips, str):
+                        out.setdefault(namespace, {})[pod] = tuple(each.strip() for each in ips.split(","))
+        return out
+
+    @property
+    def claims(self) -> int:
+        """How many addresses are in use, as far as the status says."""
+        named = sum(len(ips) for pods in self.reservations.values() for ips in pods.values())
+        return max(named, _count(self.status.get("allocated")))
+
 
 @dataclass(frozen=True, slots=True)
 class Pod:

@@ -25,6 +25,9 @@ it they are left out as a whole; a part of them would read as if the rest were f
 LARGEST: Final = 2**63 - 1
 """The API's integers end here; an IPv6 range may not. It stands for "that many or more"."""
 
+BEHIND: Final = "LedgerBehind"
+"""The reason of ``Ready=False`` where the object shows a later position than the ledger has."""
+
 NEAR: Final = 0.9
 """From this utilization on a pool is nearly exhausted."""
 
@@ -169,13 +172,20 @@ def status(
     observed: int,
     refusal: Refusal | None,
     suspended: str | None,
+    position: int,
     now: datetime,
 ) -> dict[str, Any]:
-    """What the object's status should be. ``observed``: the generation that was last reconciled, or refused."""
+    """What the object's status should be. ``observed``: the generation that was last reconciled, or refused.
+    ``position``: up to where the picture is complete.
+
+    Without a pool in the ledger the figures stay as they are: after a loss they are what is left to restore from.
+    """
     out: dict[str, Any] = {}
     if observed:
         out["observedGeneration"] = observed
-    if picture.spec is not None:
+    if picture.spec is None or (refusal is not None and refusal.reason == BEHIND):
+        out |= {key: pool.status[key] for key in FIGURES if key in pool.status}
+    else:
         out |= {
             "capacity": min(picture.capacity, LARGEST),
             "allocated": picture.count(State.ALLOCATED),
@@ -184,13 +194,21 @@ def status(
             "cooling": picture.count(State.COOLING),
             "utilization": round(picture.utilization, 4),
             "usedPercent": int(picture.utilization * 100),
-            "ledgerSeq": picture.seq,
         }
         if not picture.truncated:
             out["dynamicReservations"] = picture.reservations()
+        out["ledgerSeq"] = _seq(picture, pool, out, position)
     shown = conditions(picture, pool, refusal, suspended)
     out["conditions"] = _conditions(shown, pool.status.get("conditions"), observed, now)
     return out
+
+
+def _seq(picture: PoolPicture, pool: IPPool, figures: Mapping[str, Any], position: int) -> int:
+    """The position to name. The picture is true from its last event up to ``position``; what is shown already is kept if it is in there."""
+    if picture.seq:
+        return max(picture.seq, pool.ledger_seq)
+    same = all(pool.status.get(key) == figures.get(key) for key in FIGURES if key != "ledgerSeq")
+    return pool.ledger_seq if same and pool.ledger_seq else position
 
 
 def _conditions(
@@ -226,8 +244,7 @@ def _seconds(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")  # metav1.Time has no fractions
 
 
-OURS: Final = (
-    "observedGeneration",
+FIGURES: Final = (
     "capacity",
     "allocated",
     "free",
@@ -237,8 +254,8 @@ OURS: Final = (
     "usedPercent",
     "ledgerSeq",
     "dynamicReservations",
-    "conditions",
 )
+OURS: Final = ("observedGeneration", *FIGURES, "conditions")
 
 
 def patch(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ out. ``sync.worker`` performs them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -64,6 +64,15 @@ def pool_commands(seen: IPPool, in_ledger: PoolSpec | None) -> tuple[Command, ..
         spec = pools.from_object(seen.raw)
     except InvalidInput as error:
         return (refusal_of(error, seen.meta.generation),)
+    if in_ledger is None and (claims := seen.claims):
+        return (
+            Refusal(
+                "LedgerLost",
+                f"this object shows {claims} addresses in use, but the ledger does not know the pool; nothing is given "
+                "out until that is settled: run `ipam-ledger restore --from-cluster`",
+                seen.meta.generation,
+            ),
+        )
     out: list[Command] = [] if ours else [AddFinalizer()]
     if in_ledger is None or not pools.same(in_ledger, spec):
         out.append(Apply(spec))
@@ -139,7 +148,7 @@ class Sweep:
 def plan_sweep(
     holders: Iterable[Event],
     running: Mapping[str, bytes],
-    uid_of: Mapping[str, bytes],
+    pack: Callable[[str], bytes],
     memory: Memory,
     now: float,
     limits: SweepLimits = SweepLimits(),
@@ -147,7 +156,7 @@ def plan_sweep(
     """Compare who holds addresses with which pods run.
 
     ``holders``: the newest event of each allocated address. ``running``: "namespace/pod" → packed UID.
-    ``uid_of``: an owner's UID → packed, computed once by the caller. Owners that are not pods are never missed.
+    ``pack``: packs a UID alike. Owners that are not pods are never missed.
     Nothing here is evidence: whom this names is asked about, live, before anything is taken back.
     """
     since: dict[Key, float] = {}
@@ -159,7 +168,7 @@ def plan_sweep(
             continue
         pods += 1
         found = running.get(f"{owner.namespace}/{owner.pod}")
-        if found is not None and (not owner.uid or not found or found == uid_of[owner.uid]):
+        if found is not None and (not owner.uid or not found or found == pack(owner.uid)):
             continue
         key = (holder.pool, holder.ip, holder.version)
         first = memory.since.get(key)

@@ -89,5 +89,5 @@ def test_kubectl_explains_every_field(cluster: ControlPlane) -> None:
 
 
 def test_a_field_that_is_misspelt_is_told_to_whoever_wants_to_know(cluster: ControlPlane) -> None:
-    with pytest.raises(ApiError, match='unknown field "spec.cooldown"'):
+    with pytest.raises(ApiError, match=r'unknown field "spec\.cooldown"'):
         tried(cluster, pool(cooldown=3))

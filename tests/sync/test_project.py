@@ -29,7 +29,13 @@ def picture(text: str) -> PoolPicture:
 
 def shown(text: str, *, now: datetime = NOW, refusal: Refusal | None = None, **pool: Any) -> dict[str, Any]:
     return status(
-        picture(text), IPPool.from_raw(ippool(**pool)), observed=1, refusal=refusal, suspended=None, now=now
+        picture(text),
+        IPPool.from_raw(ippool(**pool)),
+        observed=1,
+        refusal=refusal,
+        suspended=None,
+        position=99,
+        now=now,
     )
 
 
@@ -55,6 +61,27 @@ def test_the_status_is_the_fold_of_the_events() -> None:
     assert {each["type"]: each["status"] for each in found["conditions"]} == {
         "Ready": "True", "Exhausted": "False", "ReservationsTruncated": "False",
     }  # fmt: skip
+
+
+def test_the_position_stays_where_it_is_true_and_never_goes_back() -> None:
+    out = PoolPicture("p")
+    out.fold(event("PoolCreated", seq=0))
+    out.fold(event("Allocated", ".1", "a/b", "x", seq=0))
+
+    def seq(shown: dict[str, Any]) -> Any:
+        pool = IPPool.from_raw(ippool(status=shown))
+        found = status(out, pool, observed=1, refusal=None, suspended=None, position=50, now=NOW)
+        return found["ledgerSeq"]
+
+    first = status(
+        out, IPPool.from_raw(ippool()), observed=1, refusal=None, suspended=None, position=40, now=NOW
+    )
+    assert first["ledgerSeq"] == 40  # read as of that position, by a worker that has just started
+    assert seq(first) == 40  # another one that starts later sees no difference
+    assert seq({**first, "allocated": 2}) == 50  # what is shown is not what is: true as of now
+    out.fold(event("Released", ".1", "a/b", "x", seq=45, version=2))
+    assert seq(first) == 45
+    assert seq({**first, "ledgerSeq": 48}) == 48
 
 
 def test_an_event_that_was_seen_already_changes_nothing() -> None:
@@ -119,7 +146,9 @@ def test_above_the_budget_reservations_are_left_out_as_a_whole() -> None:
         out.fold(event("Allocated", ip, f"namespace-{count % 7}/pod-{count:08}", "x", seq=count + 1))
     written = json.dumps(out.reservations(), separators=(",", ":"))
     assert BUDGET * 0.6 < len(written) <= BUDGET
-    found = status(out, IPPool.from_raw(ippool()), observed=1, refusal=None, suspended=None, now=NOW)
+    found = status(
+        out, IPPool.from_raw(ippool()), observed=1, refusal=None, suspended=None, position=99, now=NOW
+    )
     assert "dynamicReservations" not in found
     truncated = next(each for each in found["conditions"] if each["type"] == "ReservationsTruncated")
     assert truncated["status"] == "True"

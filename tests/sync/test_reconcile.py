@@ -79,6 +79,22 @@ def test_what_the_book_refuses_has_a_reason_and_its_own_words(error: Any, reason
     assert refusal_of(error, 2) == Refusal(reason, str(error), 2)
 
 
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"allocated": 2, "ledgerSeq": 70},
+        {"dynamicReservations": {"default": {"web-0": "10.9.0.1", "web-1": "10.9.0.2"}}},
+        {"DynamicReservations": {"default": {"web-0": "10.9.0.1"}, "shop": {"db-0": "10.9.0.2"}}},
+    ],
+)
+def test_a_pool_in_use_that_the_ledger_never_heard_of_waits_for_a_person(status: dict[str, Any]) -> None:
+    (refusal,) = pool_commands(seen(status=status), None)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason == "LedgerLost"
+    assert "2 addresses" in refusal.message and "restore --from-cluster" in refusal.message
+    assert pool_commands(seen(status=status), KNOWN) == (AddFinalizer(),)
+
+
 def test_pools_without_an_object_are_named() -> None:
     assert only_in_ledger(["b", "a", "c"], {"b"}) == ["a", "c"]
 
@@ -90,8 +106,7 @@ LIMITS = SweepLimits(grace=60, at_most=2, share=0.5, floor=2, shrink=0.5, settle
 
 def sweep(holders: list[Event], running: dict[str, str], memory: Memory, now: float) -> Sweep:
     live = {key: packed(uid) for key, uid in running.items()}
-    uids = {each.owner.uid: packed(each.owner.uid) for each in holders if each.owner.uid}
-    return plan_sweep(holders, live, uids, memory, now, LIMITS)
+    return plan_sweep(holders, live, packed, memory, now, LIMITS)
 
 
 def asked(plan: Sweep) -> list[str]:
