@@ -87,7 +87,7 @@ def shebang(python: Path) -> str:
     if len(os.fsencode(line)) <= SHEBANG_LIMIT and not re.search(r"\s", str(python)):
         return line
     quoted = str(python).replace("'", "'\\''")
-    if "'''" in quoted or "\\" in quoted:
+    if "'''" in quoted or "\\" in str(python):
         raise click.UsageError(f"{python}: this path cannot be written into a script")
     return f"#!/bin/sh\n'''exec' '{quoted}' -IS \"$0\" \"$@\"\n' '''"
 

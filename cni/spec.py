@@ -21,8 +21,11 @@ UNSAID = "0.1.0"
 
 MAX_STDIN = 1 << 20
 
-CONTAINER_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*", re.ASCII)
-NETWORK_NAME = CONTAINER_ID
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]{0,252}")
+"""Container ids and network names (sections 1 and 2). The length is ours: longer ones would not fit an index."""
+
+NO_NAME = "must be a letter or digit, then letters, digits, '_', '.' or '-', at most 253 in all"
+
 IF_NAME = re.compile(r"[^\s/:\x00]{1,15}")
 
 
@@ -63,6 +66,9 @@ NEEDS: Mapping[Verb, tuple[str, ...]] = {
 }
 """What a verb requires besides CNI_COMMAND (section 3). Not CNI_PATH, though the SPEC lists it for GC and
 STATUS: we execute no other plugin."""
+
+OWNER = ("K8S_POD_NAMESPACE", "K8S_POD_NAME", "K8S_POD_UID")
+"""What of CNI_ARGS goes into the ledger."""
 
 SINCE: Mapping[Verb, str] = {Verb.CHECK: "0.4.0", Verb.GC: "1.1.0", Verb.STATUS: "1.1.0"}
 """The version that brought a verb; 0.1.0 where none is given."""
@@ -179,7 +185,7 @@ class Call:
         try:
             return cls(
                 verb=verb,
-                container_id=_named(env, "CNI_CONTAINERID", CONTAINER_ID) if NEEDS[verb] else "",
+                container_id=_container_id(env) if NEEDS[verb] else "",
                 if_name=_if_name(env) if NEEDS[verb] else "",
                 netns=env.get("CNI_NETNS", ""),
                 pod=_pod(env.get("CNI_ARGS", "")) if verb is Verb.ADD else Pod(),
@@ -200,13 +206,10 @@ def _verb(env: Mapping[str, str]) -> Verb:
         raise Refusal(Code.ENVIRONMENT, f"unknown CNI_COMMAND: {_shown(said)}") from None
 
 
-def _named(env: Mapping[str, str], key: str, pattern: re.Pattern[str]) -> str:
-    value = env[key]
-    if not pattern.fullmatch(value):
-        raise Refusal(
-            Code.ENVIRONMENT,
-            f"{key}: must start with a letter or digit, then letters, digits, '_', '.' or '-' (got {_shown(value)})",
-        )
+def _container_id(env: Mapping[str, str]) -> str:
+    value = env["CNI_CONTAINERID"]
+    if not NAME.fullmatch(value):
+        raise Refusal(Code.ENVIRONMENT, f"CNI_CONTAINERID: {NO_NAME} (got {_shown(value)})")
     return value
 
 
@@ -230,7 +233,7 @@ def _pod(args: str) -> Pod:
         said[key] = value
     for key, value in said.items():
         # The slash separates namespace and pod in the ledger's owner keys; no Kubernetes name holds one.
-        if key.startswith("K8S_POD_") and ("/" in value or len(value) > 253 or not value.isprintable()):
+        if key in OWNER and ("/" in value or len(value) > 253 or not value.isprintable()):
             raise Refusal(Code.ENVIRONMENT, f"CNI_ARGS: {key} is no name (got {_shown(value)})")
     asked = []
     for ip in filter(None, said.get("IP", "").split(",")):
@@ -309,8 +312,8 @@ def _conf(verb: Verb, version: str, raw: Mapping[str, Any]) -> Conf:
     network = _text("name", raw.get("name"))
     if not network:
         raise Refusal(Code.DECODING, "name: missing (the network's name)")
-    if not NETWORK_NAME.fullmatch(network):
-        _invalid("name", "must start with a letter or digit, then letters, digits, '_', '.' or '-'", network)
+    if not NAME.fullmatch(network):
+        _invalid("name", NO_NAME, network)
     ipam = raw.get("ipam")
     if verb is Verb.DEL or verb is Verb.GC:
         ledger = ipam.get("ledger") if isinstance(ipam, dict) else raw.get("ledger")
