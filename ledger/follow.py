@@ -8,6 +8,7 @@ position it is given has exactly the ledger up to there, and may say so.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 
 from ledger.events import Cursor, Event, State
 from ledger.store import Database, follow, stream
@@ -29,8 +30,8 @@ class Follower:
         self._waiting: dict[int, Event] = {}
         self._marks: deque[tuple[int, int]] = deque()
 
-    def start(self) -> list[Event]:
-        """The newest event of each live pool and each address that was ever used, as of one moment; pools first.
+    def start(self) -> Iterator[Event]:
+        """The newest event of each live pool and each address that was ever used, as of one moment; pools first. Read it to its end.
 
         What ``step`` brings next may have been seen here already: compare versions. ``position`` is 0 until the first step.
         """
@@ -42,7 +43,8 @@ class Follower:
             newest = follow.newest_seq(tx)
             # Below xmin everything is over, so it is in this snapshot; what is not comes by the cursor.
             self._cursor = Cursor(0, newest) if tx.sqlite else Cursor(horizon.xmin - 1, 2**63 - 1)
-            return [*follow.newest_pools(tx), *follow.used_addresses(tx)]
+            yield from follow.newest_pools(tx)
+            yield from follow.used_addresses(tx)
 
     def step(self) -> list[Event]:
         """The events that came since, in the order of their positions; ``position`` has moved on with them."""
@@ -68,7 +70,7 @@ class Follower:
         return [self._waiting.pop(seq) for seq in settled]
 
 
-def holders(database: Database, *states: State) -> list[Event]:
+def holders(database: Database, *states: State) -> Iterator[Event]:
     """The newest event of each address in these states, as of one moment."""
     with database.read() as tx:
-        return list(follow.used_addresses(tx, states))
+        yield from follow.used_addresses(tx, states)

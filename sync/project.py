@@ -81,6 +81,14 @@ class PoolPicture:
             # The namespace is counted for each pod, though it is written once: never too little.
             self._bytes += len(owner.namespace) + len(owner.pod) + len(ip)
 
+    def holds_elsewhere(self, event: Event) -> bool:
+        """Whether the (last) owner of an address has another one of the same family allocated in this pool."""
+        key = (event.owner.namespace, event.owner.pod)
+        return any(
+            mine == key and ip != event.ip and (":" in ip) == (":" in str(event.ip))
+            for ip, mine in self._pods.items()
+        )
+
     @property
     def capacity(self) -> int:
         return self.spec.capacity if self.spec else 0

@@ -38,9 +38,19 @@ class Backoff:
         return max(at_least, step * random.uniform(0.5, 1.0))  # noqa: S311
 
 
-def forever(name: str, stop: threading.Event, cycle: Callable[[], str | None], *, every: float = 0.0) -> None:
-    """Run ``cycle`` until ``stop``; an error is logged and waited for with back-off. ``every``: the pause after success."""
-    backoff = Backoff()
+def forever(
+    name: str,
+    stop: threading.Event,
+    cycle: Callable[[], str | None],
+    *,
+    every: float = 0.0,
+    last: float = 20.0,
+) -> None:
+    """Run ``cycle`` until ``stop``; an error is logged and waited for with back-off.
+
+    ``every``: the pause after success; ``last``: the longest after errors.
+    """
+    backoff = Backoff(last=last)
     while not stop.is_set():
         try:
             sentence = cycle()
@@ -160,9 +170,13 @@ class Mirror(Generic[T]):
     """A picture of one kind of object, by key; ``changed(key)`` is called after each change of it."""
 
     def __init__(
-        self, read: Callable[[Any], tuple[str, T]], changed: Callable[[str], None] = lambda key: None
+        self,
+        read: Callable[[Any], tuple[str, T]],
+        changed: Callable[[str], None] = lambda key: None,
+        not_older: Callable[[T, T], bool] = lambda new, old: True,
     ) -> None:
-        self._read, self._changed = read, changed
+        """``not_older(new, old)``: whether what comes may replace what is there."""
+        self._read, self._changed, self._not_older = read, changed, not_older
         self._lock = threading.Lock()
         self._objects: dict[str, T] = {}
         self._coming: dict[str, T] = {}
@@ -202,11 +216,16 @@ class Mirror(Generic[T]):
             self._changed(key)
         return count
 
-    def put(self, raw: Any) -> None:
+    def put(self, raw: Any, *, tell: bool = True) -> None:
+        """``tell``: False where whoever puts it knows already."""
         for key, value in self._tolerated(raw):
             with self._lock:
+                old = self._objects.get(key)
+                if old is not None and (old == value or not self._not_older(value, old)):
+                    continue
                 self._objects[key] = value
-            self._changed(key)
+            if tell:
+                self._changed(key)
 
     def drop(self, raw: Any) -> None:
         for key, _ in self._tolerated(raw):

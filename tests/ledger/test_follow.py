@@ -55,7 +55,7 @@ def test_it_starts_from_what_is_and_goes_on_from_there(db_url: str) -> None:
     book.allocate(claim(2))
     book.release(claim(2).attachment)
     follower = Follower(database)
-    seen = follower.start()
+    seen = list(follower.start())
     assert [(each.kind, each.state) for each in seen[:1]] == [(Kind.POOL_CREATED, None)]
     assert sorted((each.owner.pod, each.state) for each in seen[1:]) == [
         ("pod-1", State.ALLOCATED), ("pod-2", State.FREE),
