@@ -1,0 +1,236 @@
+"""What parts measure on: servers, databases, agents, the installed plugin, and the floors; started when first asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+
+from bench.part import Missing
+from bench.plugin import Call
+from bench.series import Series
+from cni import install
+from ledger import pools
+from ledger.book import Book
+from ledger.claims import Claim
+from ledger.events import Attachment, Owner
+from ledger.migrate import upgrade
+from ledger.store import Database
+from tests.servers import postgres
+from tests.servers.agent import Agent, cni_env
+from tests.servers.keeper import Keeper
+from tests.servers.postgres import PostgresServer
+
+ENGINES = ("postgresql", "sqlite")
+LABEL = {"postgresql": "PostgreSQL", "sqlite": "SQLite"}
+POOL = "bench"
+POOL_OBJECT = {
+    "apiVersion": "ipam.k8s.io/v1alpha1",
+    "kind": "IPPool",
+    "metadata": {"name": POOL},
+    "spec": {"ipPoolSubs": [{"range": "10.20.0.0/16", "gateway": "10.20.255.254"}]},
+}
+CAPACITY = 65_533
+LEVELS = (0, 10_000, 60_000, CAPACITY * 99 // 100)
+"""How many addresses of the /16 a prepared database may hold."""
+
+PGBENCH_SECONDS = 2
+INSERT = "INSERT INTO floor (note) VALUES ('one row')"
+
+
+class Stage:
+    """``rounds``: how many turns each part gets. ``say`` is told what is being set up.
+
+    Whatever is lent here ends with ``close``, and by the keeper if this process is killed. Anything that the machine
+    lacks raises Missing.
+    """
+
+    def __init__(
+        self, rounds: int, folder: Path, keeper: Keeper, say: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self.rounds = rounds
+        self.round = 0
+        self.folder = folder
+        self.say = say
+        self._keeper = keeper
+        self._agents: dict[str, Agent] = {}
+        self._prepared: dict[tuple[str, int], str] = {}
+        self._names = 0
+        self._floors: dict[int, tuple[int, Series, Series]] = {}
+
+    def close(self) -> None:
+        for agent in self._agents.values():
+            agent.process.kill9()
+            shutil.rmtree(agent.folder, ignore_errors=True)
+        with contextlib.suppress(Missing):
+            if "server" in self.__dict__:
+                self.server.close()
+
+    # Databases and agents ------------------------------------------------------------------------
+
+    @cached_property
+    def server(self) -> PostgresServer:
+        """A cluster of our own, with fsync on, as the tests have it."""
+        programs = postgres.find()
+        if programs is None:
+            raise Missing(f"PostgreSQL is missing: {postgres.HOW}")
+        self.say("PostgreSQL")
+        server = PostgresServer(programs, self._keeper)
+        server.start()
+        server.create_owner()
+        return server
+
+    def database(self, engine: str, held: int = 0) -> str:
+        """The URL of a database for the caller alone: migrated, with the pool ``POOL``, a /16 of which ``held`` are given out."""
+        return self._clone(engine, self._prepare(engine, held))
+
+    def empty(self, engine: str) -> str:
+        """The URL of a database for the caller alone, migrated and nothing else."""
+        return self._clone(engine, self._prepare(engine, -1))
+
+    def agent(self, engine: str, held: int = 0, *, purpose: str = "add") -> Agent:
+        """A running agent on such a database; the same one for the same ``purpose``."""
+        key = f"{engine} {held} {purpose}"
+        if key not in self._agents:
+            url = self.database(engine, held)
+            self.say(f"agent, {LABEL[engine]}, {held:,} held")
+            agent = self._agents[key] = Agent(url, keeper=self._keeper)
+            agent.start()
+        return self._agents[key]
+
+    def _prepare(self, engine: str, held: int) -> str:
+        """A database that nobody else touches, to clone. Each is grown from the next smaller one."""
+        if (engine, held) not in self._prepared:
+            if held < 0:
+                url = self._clone(engine, None)
+            else:
+                below = max((level for level in LEVELS if level < held), default=-1)
+                url = self._clone(engine, self._prepare(engine, below))
+            self.say(f"database, {LABEL[engine]}, {max(held, 0):,} held")
+            database = Database(url)
+            if held < 0:
+                upgrade(database)
+            else:
+                grow(database, held)
+            database.close()
+            if engine == "postgresql":
+                with self.server.connect(_name(url)) as db:
+                    db.execute("VACUUM ANALYZE")
+            self._prepared[engine, held] = url
+        return self._prepared[engine, held]
+
+    def _clone(self, engine: str, source: str | None) -> str:
+        self._names += 1
+        name = f"bench{self._names}"
+        if engine == "postgresql":
+            return self.server.create_database(name, template=_name(source) if source else None)
+        path = self.folder / f"{name}.db"
+        if source:
+            shutil.copyfile(source.removeprefix("sqlite:///"), path)
+        return f"sqlite:///{path}"
+
+    # Programs ------------------------------------------------------------------------------------
+
+    @cached_property
+    def plugin(self) -> Path:
+        """``k8s-ipam`` as ``ipam-ledger install-cni`` writes it."""
+        path = self.folder / "cni" / install.NAME
+        path.parent.mkdir()
+        install.put(path, install.render(install.base_interpreter(), Path(sys.executable)))
+        return path
+
+    @property
+    def interpreter(self) -> Path:
+        """What starts the plugin."""
+        return install.base_interpreter()
+
+    def add(self, agent: Agent, env: Mapping[str, str]) -> Call:
+        """An execution of the plugin through an agent."""
+        return Call(str(self.plugin), env, json.dumps(agent.config(pool=POOL)).encode())
+
+    # Floors --------------------------------------------------------------------------------------
+
+    def floor(self, clients: int) -> tuple[Series, Series]:
+        """F1, F8, F32 …: pgbench's rate of single-row inserts, and their seconds. Measured once a round, when first asked for."""
+        round_, rate, time = self._floors.get(
+            clients, (-1, Series(f"F{clients}", "/s"), Series(f"F{clients} time"))
+        )
+        if round_ < self.round < self.rounds:  # not once more when rows are drawn up
+            self._floors[clients] = self.round, rate, time
+            per_second, seconds = self._pgbench(clients)
+            rate.add([per_second])
+            time.add(seconds)
+        return rate, time
+
+    @cached_property
+    def _floor_script(self) -> Path:
+        self.server.create_database("floor")
+        with self.server.connect("floor") as db:
+            db.execute("CREATE TABLE floor (id bigserial PRIMARY KEY, note text)")
+        script = self.folder / "insert.sql"
+        script.write_text(f"{INSERT};\n")
+        return script
+
+    def _pgbench(self, clients: int) -> tuple[float, list[float]]:
+        program = self.server.programs.folder / "pgbench"
+        found = str(program) if program.exists() else shutil.which("pgbench")
+        if found is None:
+            raise Missing(
+                "pgbench is missing: it comes with PostgreSQL (Debian: postgresql-contrib or postgresql)"
+            )
+        script = self._floor_script
+        log = self.folder / f"pgbench-{clients}-{self.round}"
+        argv = [
+            found, "-n", "-h", str(self.server.folder), "-p", str(self.server.port), "-U", postgres.SUPERUSER,
+            "-c", str(clients), "-j", str(min(clients, 2)), "-T", str(PGBENCH_SECONDS), "-f", str(script),
+            "-l", "--sampling-rate=0.1", f"--log-prefix={log}", "floor",
+        ]  # fmt: skip
+        done = subprocess.run(argv, capture_output=True, text=True, check=True)
+        rate = re.search(r"^tps = ([\d.]+)", done.stdout, re.M)
+        assert rate, done.stdout
+        seconds = [
+            int(line.split()[2]) / 1e6
+            for file in log.parent.glob(f"{log.name}.*")
+            for line in file.read_text().splitlines()
+        ]
+        return float(rate[1]), seconds
+
+
+def grow(database: Database, held: int) -> None:
+    """Give out addresses until ``held`` are, each to a pod of its own."""
+    book = Book(database, actor="bench")
+    book.apply_pool(pools.from_object(POOL_OBJECT))
+    have = book.pool(POOL).allocated
+    while have < held:
+        count = min(1_000, held - have)
+        outcomes = book.allocate_many([claim(f"held-{n}") for n in range(have, have + count)])
+        assert all(isinstance(outcome, tuple) for outcome in outcomes), outcomes
+        have += count
+
+
+def claim(name: str) -> Claim:
+    """The ADD of a pod of this name, by itself in a container of its own."""
+    return Claim((POOL,), Owner("default", name, f"uid-{name}"), Attachment(f"{name:>064}", "eth0", "podnet"))
+
+
+def env(verb: str, name: str) -> dict[str, str]:
+    """The same as a runtime says it."""
+    return cni_env(verb, container=f"{name:>064}".replace(" ", "0"), pod=f"default/{name}", uid=f"uid-{name}")
+
+
+def fresh() -> str:
+    """A name that no pod ever had."""
+    return os.urandom(8).hex()
+
+
+def _name(url: str) -> str:
+    found = re.search(r"@/(\w+)", url)
+    assert found, url
+    return found[1]
