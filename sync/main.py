@@ -1,0 +1,157 @@
+"""``ipam-ledger sync``: the composition root of the sync worker."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+
+import click
+
+from ledger.book import Book
+from ledger.errors import InvalidInput, LedgerError, SchemaMismatch, TryAgain
+from ledger.settings import default_database_url
+from ledger.store import Database
+from sync.errors import KubeError
+from sync.health import Health, serve
+from sync.kube import Api, ApiEvidence
+from sync.lease import Lease, keep
+from sync.settings import SyncSettings, from_environment
+from sync.watch import forever
+from sync.worker import Term
+
+log = logging.getLogger("sync")
+
+
+@click.command("sync")
+@click.option(
+    "--db", metavar="URL", envvar="IPAM_LEDGER_DB", help="The ledger. Default: the embedded SQLite one."
+)
+@click.option(
+    "--kubeconfig",
+    metavar="FILE",
+    envvar="IPAM_LEDGER_KUBECONFIG",
+    help="How to reach the API server. Default: as the pod that this is, else by KUBECONFIG.",
+)
+@click.option(
+    "--namespace",
+    envvar="IPAM_LEDGER_NAMESPACE",
+    help="Where the Lease is kept. Default: the pod's own namespace, else ipam-ledger.",
+)
+@click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    envvar="IPAM_LEDGER_LISTEN",
+    help="Answer /healthz and /readyz there. Default: nowhere.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    envvar="IPAM_LEDGER_LOG_LEVEL",
+    show_default=True,
+)
+def command(
+    db: str | None, kubeconfig: str | None, namespace: str | None, listen: str | None, log_level: str
+) -> None:
+    """Run the sync worker between the API server and the ledger.
+
+    IPPools become the ledger's pools, the ledger's state becomes their status, and addresses of pods that ended without
+    a DEL are taken back on evidence. Run two or more: one leads (by a Lease), the others wait. It says `ready` on
+    stderr once it competes for the lease, and ends on SIGTERM. Killing it at any moment loses nothing.
+    """
+    logging.basicConfig(
+        stream=sys.stderr, level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        settings = from_environment()
+        settings = replace(
+            settings,
+            kubeconfig=kubeconfig or settings.kubeconfig,
+            listen=listen or settings.listen,
+            lease=replace(settings.lease, namespace=namespace or settings.lease.namespace),
+        )
+        with contextlib.closing(Database(db or default_database_url())) as database:
+            api = Api.connect(settings.kubeconfig)
+            run(api, database, settings)
+    except InvalidInput as error:
+        raise click.UsageError(str(error)) from error
+    except (LedgerError, KubeError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def run(api: Api, database: Database, settings: SyncSettings) -> None:
+    """Compete for the lease, and work while we have it, until SIGTERM or SIGINT."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    me = f"{os.environ.get('HOSTNAME') or socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+    book = Book(database, actor=f"sync/{me}", evidence=ApiEvidence(api))
+    health = Health()
+    with _served(health, settings.listen):
+        print(f"ready: competing for the lease as {me}", file=sys.stderr, flush=True)  # noqa: T201
+        lease = Lease(api, me, settings.lease)
+        forever("lead", stop, lambda: compete(lease, api, database, book, settings, health, stop), last=5.0)
+        lease.release()
+    log.info("ended")
+
+
+def compete(
+    lease: Lease,
+    api: Api,
+    database: Database,
+    book: Book,
+    settings: SyncSettings,
+    health: Health,
+    stop: threading.Event,
+) -> str | None:
+    """One attempt at the lease, and if it goes well one whole term."""
+    try:
+        book.ready()
+        if not lease.step():
+            health.role = f"standby; {lease.holder or 'nobody'} leads"
+            health.well("lead")
+            stop.wait(settings.lease.renew)
+            return None
+    except (KubeError, TryAgain, SchemaMismatch) as error:
+        health.role = "standby"
+        health.trouble("lead", str(error))
+        raise
+    health.well("lead")
+    health.role = "leading"
+    over = threading.Event()
+    term = Term(api, database, book, settings, health, lambda: lease.leading)
+    worker = threading.Thread(target=term.run, args=(over,), name="term")
+    worker.start()
+    log.info("leading as %s", lease.me)
+    try:
+        keep(lease, stop)
+    finally:
+        over.set()
+        worker.join()
+    health.role = "standby"
+    return "this term is over"
+
+
+@contextlib.contextmanager
+def _served(health: Health, listen: str | None) -> Iterator[None]:
+    if listen is None:
+        yield
+        return
+    server = serve(health, listen)
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+if __name__ == "__main__":
+    command()
