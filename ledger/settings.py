@@ -31,6 +31,11 @@ def default_database_url(environ: Mapping[str, str] = os.environ) -> str:
     return f"sqlite:///{state_folder(environ) / 'ledger.db'}"
 
 
+def reading_database_url(environ: Mapping[str, str] = os.environ) -> str:
+    """Where questions go: ``IPAM_LEDGER_READ_DB``, a replica, else the ledger itself."""
+    return environ.get("IPAM_LEDGER_READ_DB") or default_database_url(environ)
+
+
 def state_folder(environ: Mapping[str, str] = os.environ) -> Path:
     """Where this user's durable state lives (XDG Base Directory Specification; root: the FHS's /var/lib)."""
     if os.geteuid() == 0:

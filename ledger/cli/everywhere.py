@@ -1,0 +1,176 @@
+"""What every command takes (``--db``, ``-o``, ``--no-color``), before or after its name, and what it gets for it."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
+
+import click
+
+if TYPE_CHECKING:
+    from ledger.book import Book
+    from ledger.cli.output import Printer
+    from ledger.store import Database
+
+P = ParamSpec("P")
+R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
+
+FORMATS = ("table", "json", "jsonl", "yaml", "csv")
+
+
+class Options:
+    """What was given so far in this call; the last word wins. ``db`` is None where nobody named one."""
+
+    def __init__(self) -> None:
+        self.db: str | None = None
+        self.output = "table"
+        self.color = True
+
+    @classmethod
+    def of(cls, ctx: click.Context) -> Options:
+        return cast(Options, ctx.meta.setdefault("ipam-ledger.options", cls()))
+
+
+def options(command: F) -> F:
+    """Declare the options; their values are kept in ``Options``, not passed. For groups; commands take ``everywhere``."""
+    return _database_options(
+        click.option(
+            "-o", "--output", type=click.Choice(FORMATS), expose_value=False, callback=_output,
+            help="How to print the answer. Default: table.",
+        )(command)
+    )  # fmt: skip
+
+
+def everywhere(function: Callable[Concatenate[Invocation, P], R]) -> Callable[P, R]:
+    """Make a function take the options and get an Invocation as its first argument."""
+    return options(_with_invocation(function))
+
+
+def everywhere_but_output(function: Callable[Concatenate[Invocation, P], R]) -> Callable[P, R]:
+    """The same for a command whose own ``-o`` names a file."""
+    return _database_options(_with_invocation(function))
+
+
+def _with_invocation(function: Callable[Concatenate[Invocation, P], R]) -> Callable[P, R]:
+    @functools.wraps(function)
+    def call(*args: P.args, **more: P.kwargs) -> R:
+        return function(Invocation(Options.of(click.get_current_context())), *args, **more)
+
+    return call
+
+
+def _database_options(command: F) -> F:
+    for declare in (
+        click.option("--no-color", is_flag=True, expose_value=False, callback=_no_color,
+                     help="No colours (as NO_COLOR in the environment)."),
+        click.option("--db", metavar="URL", expose_value=False, callback=_db,
+                     help="The ledger, as an SQLAlchemy URL. Default: IPAM_LEDGER_DB, else the embedded SQLite one."),
+    ):  # fmt: skip
+        command = declare(command)
+    return command
+
+
+class Invocation:
+    """One call of the command line: the database it is about, and how it answers."""
+
+    def __init__(self, given: Options) -> None:
+        self.output = given.output
+        self.color = given.color
+        self._db = given.db
+
+    @property
+    def human(self) -> bool:
+        """Whether a person reads the answer (``-o table``), rather than a program."""
+        return self.output == "table"
+
+    @functools.cached_property
+    def printer(self) -> Printer:
+        from ledger.cli.output import Printer
+
+        return Printer(self.output, color=self.color)
+
+    @contextmanager
+    def database(self, *, head: bool = True) -> Iterator[Database]:
+        """The ledger. ``head``: only if its schema is this program's. Raises SchemaMismatch, DatabaseAway, InvalidInput."""
+        from ledger.settings import default_database_url
+
+        with _opened(self._db or default_database_url(), head=head) as database:
+            yield database
+
+    @contextmanager
+    def reading(self) -> Iterator[Database]:
+        """The ledger for a question: the replica that IPAM_LEDGER_READ_DB names, unless --db was given."""
+        from ledger.settings import reading_database_url
+
+        with _opened(self._db or reading_database_url(), head=True) as database:
+            yield database
+
+    @contextmanager
+    def book(self) -> Iterator[Book]:
+        """The book, for a person who writes in it by hand."""
+        from ledger.book import Book
+
+        with self.database() as database:
+            yield Book(database, actor=actor())
+
+    @contextmanager
+    def progress(self, what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+        """A bar on a terminal for what may take longer than a second; call the result with how much more is done."""
+        if not sys.stderr.isatty():
+            yield lambda done: None
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        console = Console(stderr=True, no_color=not self.color)
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task(what, total=total)
+            yield lambda done: progress.update(task, advance=done)
+
+
+def actor() -> str:
+    """Who writes, for the ledger: ``cli/alice``; behind sudo, the person rather than root."""
+    name = os.environ.get("SUDO_USER") if os.geteuid() == 0 else None
+    if not name:
+        import getpass
+
+        try:
+            name = getpass.getuser()
+        except (KeyError, OSError):  # a container's user may have no name
+            name = f"uid-{os.getuid()}"
+    return f"cli/{name}"
+
+
+@contextmanager
+def _opened(url: str, *, head: bool) -> Iterator[Database]:
+    from ledger.store import Database
+
+    database = Database(url)
+    try:
+        if head:
+            database.require_head()
+        yield database
+    finally:
+        database.close()
+
+
+def _db(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        Options.of(ctx).db = value
+
+
+def _output(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        Options.of(ctx).output = value
+
+
+def _no_color(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        Options.of(ctx).color = False
+        ctx.color = False
