@@ -225,3 +225,7 @@ def _tell_systemd(state: str) -> None:
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as manager,
     ):
         manager.sendto(state.encode(), address)
+
+
+if __name__ == "__main__":
+    command()
