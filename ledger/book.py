@@ -30,6 +30,7 @@ from ledger.errors import (
     LockTimeout,
     NotHeld,
     NotOnThisNode,
+    OwnerHasAnother,
     PoolExhausted,
     TryAgain,
     UnknownAddress,
@@ -442,28 +443,50 @@ class Book:
     def adopt(self, claim: Claim, ip: str) -> Event | None:
         """Record that an owner has this address already, outside the ledger's knowledge; None if the ledger says so too.
 
-        Raises AddressTaken if the ledger knows another owner, AddressOutsidePool, UnknownPool.
+        Raises AddressTaken if the ledger knows another owner, OwnerHasAnother if it knows another address of this one,
+        AddressOutsidePool, AddressReserved, UnknownPool.
         """
-        ip = canonical(ip, "ip")
+        [outcome] = self.adopt_many([(claim, ip)])
+        if isinstance(outcome, LedgerError):
+            raise outcome
+        return outcome
 
-        def adopt() -> Event | None:
+    def adopt_many(self, adoptions: Sequence[tuple[Claim, str]]) -> list[Event | LedgerError | None]:
+        """The same for a batch, in one transaction: what the ledger refuses is its outcome, and keeps the others from nothing."""
+
+        def adopt() -> list[Event | LedgerError | None]:
             with self.database.begin() as tx:
-                pool = self._pool(tx, claim.pools[0])
-                sub = pool.spec.sub_of(ip)
-                if sub is None:
-                    raise _not_given(pool.spec, ip)
-                row = catalog.row_of(tx, pool, sub, ip)
-                if row.state is State.ALLOCATED:
-                    if row.owner_key == owner_key(claim.owner, claim.attachment):
-                        return None
-                    raise AddressTaken(pool.name, ip, row.state.value, row.holder())
-                event = Event(
-                    0, _moment(tx, row), Kind.ADOPTED, pool.name, ip, row.version + 1, State.ALLOCATED, claim.owner,
-                    claim.attachment, claim.node.name, None, claim.reason, self.actor,
-                )  # fmt: skip
-                return rows.append(tx, pool.id, event)
+                return [self._adopted(tx, claim, ip) for claim, ip in adoptions]
 
         return self._again(adopt)
+
+    def _adopted(self, tx: Tx, claim: Claim, ip: str) -> Event | LedgerError | None:
+        try:
+            return self._adopt(tx, claim, canonical(ip, "ip"))
+        except (Conflict, TryAgain):
+            raise
+        except LedgerError as error:  # raised before anything of this adoption was written
+            return error
+
+    def _adopt(self, tx: Tx, claim: Claim, ip: str) -> Event | None:
+        pool = self._pool(tx, claim.pools[0])
+        sub = pool.spec.sub_of(ip)
+        if sub is None:
+            raise _not_given(pool.spec, ip)
+        row = catalog.row_of(tx, pool, sub, ip)
+        key = owner_key(claim.owner, claim.attachment)
+        if row.state is State.ALLOCATED:
+            if row.owner_key == key:
+                return None
+            raise AddressTaken(pool.name, ip, row.state.value, row.holder())
+        for other in rows.find_known(tx, pool.id, sub.family, key, claim.attachment):
+            if other.state is State.ALLOCATED:
+                raise OwnerHasAnother(pool.name, ip, other.ip, other.holder())
+        event = Event(
+            0, _moment(tx, row), Kind.ADOPTED, pool.name, ip, row.version + 1, State.ALLOCATED, claim.owner,
+            claim.attachment, claim.node.name, None, claim.reason, self.actor,
+        )  # fmt: skip
+        return rows.append(tx, pool.id, event)
 
     # Pools --------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@
     ├── AddressUnavailable          the address that was asked for cannot be had
     │   ├── AddressTaken            … somebody else holds it
     │   ├── AddressReserved         … the pool never gives it out
+    │   ├── OwnerHasAnother         … its owner has another one of the pool
     │   └── AddressOutsidePool      … it is not in the pool's ranges
     ├── NotHeld                     the release names an address that its owner does not hold
     ├── SchemaMismatch              the database is behind, ahead, or empty; names the command that mends it
@@ -153,6 +154,16 @@ class AddressReserved(AddressUnavailable):
 
     def __init__(self, pool: str, ip: str, why: str) -> None:
         super().__init__(f"{ip} of pool {pool!r} is never given out: {why}", pool=pool, ip=ip, why=why)
+
+
+class OwnerHasAnother(AddressUnavailable):
+    """The owner has another address of the pool."""
+
+    def __init__(self, pool: str, ip: str, other: str, holder: str) -> None:
+        super().__init__(
+            f"{holder} has {other} of pool {pool!r} on this interface, and so not {ip}",
+            pool=pool, ip=ip, other=other, holder=holder,
+        )  # fmt: skip
 
 
 class AddressOutsidePool(AddressUnavailable):
