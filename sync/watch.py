@@ -97,6 +97,7 @@ class Watch:
         self._api, self._sink, self._seconds, self._clock = api, sink, seconds, clock
         self._version: str | None = None
         self._stream: Stream | None = None
+        self._interrupted = False
 
     def cycle(self) -> str:
         """List if we do not know where we stand, else watch until the stream ends. Raises KubeError."""
@@ -114,6 +115,7 @@ class Watch:
 
     def interrupt(self) -> None:
         """End a running watch soon, from another thread."""
+        self._interrupted = True
         if stream := self._stream:
             stream.close()
 
@@ -144,7 +146,7 @@ class Watch:
         finally:
             self._stream = None
         lasted = self._clock() - began
-        if count == 0 and lasted < 1.0:
+        if count == 0 and lasted < 1.0 and not self._interrupted:
             raise ApiAway("a watch ended at once, with nothing")
         return f"watched {self.resource.name} for {lasted:.0f} s, {count} changes"
 

@@ -41,9 +41,9 @@ class SyncWorker:
         self.folder = Path(tempfile.mkdtemp(prefix="ipam-ledger-sync-", dir="/tmp"))
         keeper.remove(self.folder)
         self.port = free_port()
+        program = [sys.executable, "-m", "sync.main", "--db", url, "--kubeconfig", str(kubeconfig)]
         self.process = Process(
-            [sys.executable, "-m", "sync.main", "--db", url, "--kubeconfig", str(kubeconfig)]
-            + ["--namespace", namespace, "--listen", f"127.0.0.1:{self.port}"],
+            [*program, "--namespace", namespace, "--listen", f"127.0.0.1:{self.port}"],
             log=self.folder / "stderr",
             keeper=keeper,
             env={**os.environ, **QUICK, **(env or {})},
