@@ -57,7 +57,7 @@ class Handlers:
 
     def __init__(self, desk: Desk, *, node: Node, containers: KeyedLock) -> None:
         self._desk = desk
-        self._node = node
+        self.node = node  # replaced when more of it is learned
         self._containers = containers
 
     def reply(self, env: Mapping[str, str], stdin: bytes) -> tuple[int, bytes]:
@@ -104,7 +104,7 @@ class Handlers:
             pools=call.conf.pools,
             owner=owner_of(call.pod),
             attachment=attachment,
-            node=self._node,
+            node=self.node,
             asked=tuple(dict.fromkeys(call.pod.asked + call.conf.asked)),
         )
         allocations = self._desk.allocate(claim)
@@ -142,7 +142,7 @@ class Handlers:
     def _gc(self, conf: Conf) -> None:
         """Scoped to this node and this network, or one node would free the whole cluster's addresses."""
         keep = {Attachment(container_id, if_name, conf.network) for container_id, if_name in conf.valid}
-        freed = self._desk.collect(network=conf.network, node=self._node.name or "", keep=keep)
+        freed = self._desk.collect(network=conf.network, node=self.node.name or "", keep=keep)
         if freed:
             log.info("GC of network %s: %d kept, %d freed", conf.network, len(keep), len(freed))
 

@@ -23,7 +23,7 @@ from cni.keyed import KeyedLock
 from ledger.book import Book
 from ledger.claims import Node
 from ledger.errors import InvalidInput, SchemaMismatch, TryAgain
-from ledger.evidence import parse_evidence
+from ledger.evidence import Evidence, parse_evidence
 from ledger.settings import default_database_url, state_folder
 from ledger.store import Database
 
@@ -72,9 +72,10 @@ DRAIN = 20.0
     envvar="IPAM_LEDGER_EVIDENCE",
     default="never",
     show_default=True,
-    help="Whom to ask, when a pool is full, whether an owner has ended: `never` (nobody), `file:PATH` (a list of those"
-    " that have: NAMESPACE/POD [UID] or a container id on each line), `command:CMD` (exit 0 and `gone` on stdout; the"
-    " holder is in IPAM_LEDGER_HOLDER_*).",
+    help="Whom to ask, when a pool is full, whether an owner has ended: `never` (nobody), `cluster` (the API server, as the"
+    " pod that this is; it then also tells this node's addresses and labels, where not given) or `cluster:KUBECONFIG`,"
+    " `file:PATH` (a list of those that have: NAMESPACE/POD [UID] or a container id on each line), `command:CMD` (exit 0"
+    " and `gone` on stdout; the holder is in IPAM_LEDGER_HOLDER_*).",
 )
 @click.option(
     "--queue-dir",
@@ -124,16 +125,26 @@ def command(
     )
     try:
         database = Database(db or default_database_url())
-        book = Book(database, actor=f"agent/{here.name}", evidence=parse_evidence(evidence))
+        learn = None
+        if evidence.partition(":")[0] == "cluster":
+            asked, learn = cluster(evidence, here, bool(addresses), bool(labels))
+        else:
+            asked = parse_evidence(evidence)
+        book = Book(database, actor=f"agent/{here.name}", evidence=asked)
         folder = queue_dir or state_folder() / "queue" / str(path.absolute()).strip("/").replace("/", "-")
         queue = DelQueue(folder)
         containers = KeyedLock()
         desk = AgentDesk(book, queue, containers)
-        agent = Agent(path, Handlers(desk, node=here, containers=containers).reply, workers=workers)
+        handlers = Handlers(desk, node=here, containers=containers)
+        agent = Agent(path, handlers.reply, workers=workers)
         chores = [
             Chore("queued DELs", desk.retry_queued, seconds=1, at_most=30),
             Chore("sweep", desk.sweep, seconds=5, at_most=60),
         ]
+        if learn is not None:
+            knowing = Chore("this node", _replaces(handlers, learn), seconds=60, at_most=60)
+            knowing.once()  # before the first ADD, if the API server answers
+            chores.append(knowing)
         try:
             book.ready()
         except TryAgain as error:  # a node may boot before its database; until then ADD gets 11, STATUS 50
@@ -167,6 +178,43 @@ def command(
         os._exit(1)  # their threads would keep the interpreter from ending
     database.close()
     log.info("ended")
+
+
+def cluster(text: str, here: Node, addresses: bool, labels: bool) -> tuple[Evidence, Callable[[], Node]]:
+    """Evidence from the API server, ``cluster`` or ``cluster:KUBECONFIG``, and what it knows of this node.
+
+    ``addresses``, ``labels``: whether those of ``here`` were given, and stand. Connects to nothing yet. Raises InvalidInput.
+    """
+    from sync.kube import Api, ApiEvidence, KubeError, node_of  # its client library takes 0.2 s to import
+
+    try:
+        api = Api.connect(text.partition(":")[2] or None, seconds=3)
+    except KubeError as error:
+        raise InvalidInput("evidence", text, str(error)) from error
+
+    def learn() -> Node:
+        try:
+            found = node_of(api, here.name or "")
+        except KubeError as error:
+            raise TryAgain(f"the API server does not tell about node {here.name}: {error}") from error
+        return Node(
+            name=here.name,
+            addresses=here.addresses if addresses else found.addresses or here.addresses,
+            labels=here.labels if labels else found.labels,
+        )
+
+    return ApiEvidence(api), learn
+
+
+def _replaces(handlers: Handlers, learn: Callable[[], Node]) -> Callable[[], str | None]:
+    def cycle() -> str | None:
+        found = learn()
+        if found == handlers.node and found.labels == handlers.node.labels:
+            return None
+        handlers.node = found
+        return f"addresses {', '.join(found.addresses) or 'unknown'}, {len(found.labels or ())} labels"
+
+    return cycle
 
 
 def own_addresses() -> tuple[str, ...]:

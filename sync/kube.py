@@ -25,6 +25,8 @@ from ledger.events import Event, rfc3339
 from sync.errors import ApiAway, Conflict, Gone, KubeError, NotFound, Refused
 from sync.objects import API_GROUP, NotAnObject, Pod, is_static_uid
 
+__all__ = ["Api", "ApiEvidence", "KubeError", "Resource", "Stream", "node_of", "refusal"]
+
 log = logging.getLogger(__name__)
 
 JSON: Final = "application/json"
