@@ -252,6 +252,8 @@ def _pod(args: str) -> Pod:
 
 def read_conf(verb: Verb, stdin: bytes) -> Conf:
     """The configuration, as far as the verb needs it. Raises Refusal in the version that it names."""
+    if verb is Verb.VERSION:
+        return Conf(_version_wished(stdin), "")
     raw = _decode(stdin)
     version = _version(raw)
     try:
@@ -264,6 +266,15 @@ def read_conf(verb: Verb, stdin: bytes) -> Conf:
     except Refusal as refusal:
         refusal.version = version
         raise
+
+
+def _version_wished(stdin: bytes) -> str:
+    """What VERSION's input names, if it is one of ours: the answer does not depend on more."""
+    try:
+        wished = _decode(stdin).get("cniVersion")
+    except Refusal:
+        return LATEST
+    return wished if wished in VERSIONS else LATEST
 
 
 def _decode(stdin: bytes) -> dict[str, Any]:

@@ -123,6 +123,9 @@ class Served:
         more: Mapping[str, Any] = {},
         **ipam: Any,
     ) -> dict[str, Any]:
+        for name in (pool, *ipam.get("ipPoolNames", ())):  # applied when first named: most tests need one
+            if name in POOLS:
+                self.book.apply_pool(from_spec(name, POOLS[name]))
         section = {"type": "k8s-ipam", "socket": str(self.path), **ipam}
         if pool is not None:
             section["ipPoolName"] = pool
@@ -157,14 +160,12 @@ def ask(path: Path, env: Mapping[str, str], stdin: bytes) -> Said:
 
 @pytest.fixture
 def serve(short: Path) -> Iterator[Callable[[str], Served]]:
-    """``serve(url)`` → an agent over that database, with the pools of ``POOLS``."""
+    """``serve(url)`` → an agent over that database; ``conf`` applies the pools of ``POOLS`` as they are named."""
     made: list[Served] = []
 
     def start(url: str) -> Served:
         evidence = Ended()
         book = Book(Database(url), actor="agent/node1", evidence=evidence)
-        for name, spec in POOLS.items():
-            book.apply_pool(from_spec(name, spec))
         path = short / f"agent{len(made)}.sock"
         queue = DelQueue(short / f"queue{len(made)}")
         containers = KeyedLock()
