@@ -1,0 +1,238 @@
+"""Reading the past: the newest event at a moment, streams, whole pools, differences. Questions only, nothing is written.
+
+Each is measured on ten million events. Per address the index of its stream is walked back from the newest version; a
+whole pool is ``max(version) GROUP BY`` joined back. ``max(seq) WHERE at <= T`` is never asked: it reads everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from ledger.events import Attachment, Cursor, Event, Kind, Owner, State
+from ledger.schema import address, ledger, pool
+from ledger.store.database import Tx
+from ledger.store.rows import AddressRow, PoolRow, _address_row, _pool_row
+
+PAGE = 5_000
+"""Events fetched at a time."""
+
+_POOL_NAME = sa.func.coalesce(pool.c.name, "#" + sa.cast(ledger.c.pool_id, sa.Text)).label("pool_name")
+_EVENTS = sa.select(ledger, _POOL_NAME).select_from(ledger.outerjoin(pool, pool.c.id == ledger.c.pool_id))
+
+
+def _event(row: Any) -> Event:
+    return Event(
+        seq=row.seq,
+        at=row.at,
+        kind=Kind(row.kind),
+        pool=row.pool_name,
+        ip=row.ip,
+        version=row.version,
+        state=State(row.state) if row.state else None,
+        owner=Owner(row.namespace, row.pod, row.pod_uid),
+        attachment=Attachment(row.container_id or "", row.if_name or "", row.network or ""),
+        node=row.node,
+        until=row.until,
+        reason=row.reason,
+        actor=row.actor,
+        spec=row.spec,
+    )
+
+
+def _stream(tx: Tx, query: sa.Select[Any]) -> Iterator[Event]:
+    for row in tx.execute(query.execution_options(yield_per=PAGE)):
+        yield _event(row)
+
+
+# One address ------------------------------------------------------------------------------------
+
+
+def newest(tx: Tx, ip: str, at: datetime | None = None) -> list[Event]:
+    """The newest event of the address in each pool, deleted ones too, at a moment (included) or now; by the pool's name."""
+    inner = ledger.alias()
+    query = sa.select(inner.c.seq).where(inner.c.pool_id == pool.c.id, inner.c.ip == ip)
+    if at is not None:
+        query = query.where(inner.c.at <= at)
+    seq = query.order_by(inner.c.version.desc()).limit(1).correlate(pool).scalar_subquery()
+    found = tx.execute(
+        sa.select(ledger, pool.c.name.label("pool_name"))
+        .select_from(pool.join(ledger, ledger.c.seq == seq))
+        .order_by(pool.c.name)
+    )
+    return [_event(row) for row in found]
+
+
+def following(tx: Tx, event: Event) -> Event | None:
+    """The next event of the same address in the same pool."""
+    row = tx.execute(
+        _EVENTS.where(
+            pool.c.name == event.pool, ledger.c.ip == event.ip, ledger.c.version == event.version + 1
+        )
+    ).first()
+    return _event(row) if row else None
+
+
+def preceding(tx: Tx, event: Event, state: State) -> Event | None:
+    """The newest event before this one, of the same address in the same pool, that left it in ``state``."""
+    row = tx.execute(
+        _EVENTS.where(
+            pool.c.name == event.pool,
+            ledger.c.ip == event.ip,
+            ledger.c.version < event.version,
+            ledger.c.state == state.value,
+        )
+        .order_by(ledger.c.version.desc())
+        .limit(1)
+    ).first()
+    return _event(row) if row else None
+
+
+def live_row(tx: Tx, pool_id: int, ip: str) -> AddressRow | None:
+    row = tx.execute(sa.select(address).where(address.c.pool_id == pool_id, address.c.ip == ip)).first()
+    return _address_row(row) if row else None
+
+
+def rows_of_owner(tx: Tx, owner: str) -> list[tuple[str, AddressRow]]:
+    """The addresses that are allocated to an owner, with their pools' names."""
+    allocated = address.c.state == sa.literal_column("'allocated'")
+    found = tx.execute(
+        sa.select(address, pool.c.name.label("pool_name"))
+        .join(pool, pool.c.id == address.c.pool_id)
+        .where(allocated, address.c.owner == owner)
+        .order_by(pool.c.name, address.c.ip)
+    )
+    return [(row.pool_name, _address_row(row)) for row in found]
+
+
+# Events -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which events: all that are not None must fit. ``since`` is included, ``until`` is not. ``limit``: the newest of them."""
+
+    ip: str | None = None
+    pool: str | None = None
+    namespace: str | None = None
+    pod: str | None = None
+    node: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int | None = None
+
+
+def events(tx: Tx, wanted: Wanted) -> Iterator[Event]:
+    """The events, oldest first (in order of their positions), fetched as they are read."""
+    query = _filtered(wanted)
+    if wanted.limit is None:
+        return _stream(tx, query.order_by(ledger.c.seq))
+    if wanted.ip is not None:
+        # Else the planner may walk the whole ledger back, hoping to meet the address soon.
+        narrow = sa.select(ledger.c.seq).where(*_conditions(wanted)).cte("found").prefix_with("MATERIALIZED")
+        chosen = sa.select(narrow.c.seq).order_by(narrow.c.seq.desc()).limit(wanted.limit)
+    else:
+        chosen = (
+            sa.select(ledger.c.seq)
+            .where(*_conditions(wanted))
+            .order_by(ledger.c.seq.desc())
+            .limit(wanted.limit)
+        )
+    return _stream(tx, _EVENTS.where(ledger.c.seq.in_(chosen)).order_by(ledger.c.seq))
+
+
+def _filtered(wanted: Wanted) -> sa.Select[Any]:
+    return _EVENTS.where(*_conditions(wanted))
+
+
+def _conditions(wanted: Wanted) -> list[sa.ColumnElement[bool]]:
+    c = ledger.c
+    found: list[sa.ColumnElement[bool]] = []
+    pools = sa.select(pool.c.id)
+    if wanted.ip is not None:
+        # By pool and address, as the index of the streams has them.
+        found += [c.ip == wanted.ip, c.pool_id.in_(pools)]
+    for column, value in ((c.namespace, wanted.namespace), (c.pod, wanted.pod), (c.node, wanted.node)):
+        if value is not None:
+            found.append(column == value)
+    if wanted.pool is not None:
+        found.append(c.pool_id.in_(pools.where(pool.c.name == wanted.pool)))
+    if wanted.since is not None:
+        found.append(c.at >= wanted.since)
+    if wanted.until is not None:
+        found.append(c.at < wanted.until)
+    return found
+
+
+def last(tx: Tx, count: int) -> tuple[list[Event], Cursor]:
+    """The newest events, oldest first; and where to follow from. What follows may repeat some of them: compare positions."""
+    found = [_event(row) for row in tx.execute(_EVENTS.order_by(ledger.c.seq.desc()).limit(count))]
+    if tx.sqlite:
+        cursor = Cursor(0, tx.execute(sa.select(sa.func.max(ledger.c.seq))).scalar() or 0)
+    else:
+        # Everything below xmin is over and in this snapshot; what is not comes by the cursor.
+        xmin = tx.connection.exec_driver_sql(
+            "SELECT pg_snapshot_xmin(pg_current_snapshot())::text"
+        ).scalar_one()
+        cursor = Cursor(int(xmin) - 1, 2**63 - 1)
+    return found[::-1], cursor
+
+
+# A whole pool -----------------------------------------------------------------------------------
+
+
+def pools(tx: Tx) -> list[PoolRow]:
+    """All pools, deleted ones too, by name."""
+    return [_pool_row(row) for row in tx.execute(sa.select(pool).order_by(pool.c.name))]
+
+
+def pool_event(tx: Tx, pool_id: int, at: datetime | None = None) -> Event | None:
+    """The pool's own newest event at a moment (included), or now."""
+    query = _EVENTS.where(ledger.c.pool_id == pool_id, ledger.c.ip.is_(None))
+    if at is not None:
+        query = query.where(ledger.c.at <= at)
+    row = tx.execute(query.order_by(ledger.c.version.desc()).limit(1)).first()
+    return _event(row) if row else None
+
+
+def pool_at(tx: Tx, pool_id: int, at: datetime, *, used_only: bool) -> list[Event]:
+    """The newest event of each address of a pool at a moment. ``used_only``: without those that are free."""
+    then = _versions(pool_id, at).subquery()
+    query = _EVENTS.join(
+        then,
+        sa.and_(ledger.c.pool_id == pool_id, ledger.c.ip == then.c.ip, ledger.c.version == then.c.version),
+    )
+    if used_only:
+        query = query.where(ledger.c.state != State.FREE.value)
+    return list(_stream(tx, query))
+
+
+def changed(tx: Tx, pool_id: int, since: datetime, until: datetime) -> list[tuple[Event | None, Event]]:
+    """The addresses of a pool that had events after ``since``, up to ``until``: their newest event at either moment."""
+    then = _versions(pool_id, since).subquery("then")
+    now = _versions(pool_id, until).subquery("now")
+    moved = (
+        sa.select(now.c.ip, now.c.version, then.c.version.label("old"))
+        .select_from(now.outerjoin(then, now.c.ip == then.c.ip))
+        .where(now.c.version != sa.func.coalesce(then.c.version, 0))
+        .cte("moved")
+        .prefix_with("MATERIALIZED")
+    )
+    mine = ledger.c.pool_id == pool_id
+    after = _EVENTS.join(moved, sa.and_(mine, ledger.c.ip == moved.c.ip, ledger.c.version == moved.c.version))
+    before = _EVENTS.join(moved, sa.and_(mine, ledger.c.ip == moved.c.ip, ledger.c.version == moved.c.old))
+    old = {event.ip: event for event in _stream(tx, before)}
+    return [(old.get(event.ip), event) for event in _stream(tx, after)]
+
+
+def _versions(pool_id: int, at: datetime) -> sa.Select[Any]:
+    newest = sa.func.max(ledger.c.version).label("version")
+    return (
+        sa.select(ledger.c.ip, newest)
+        .where(ledger.c.pool_id == pool_id, ledger.c.ip.is_not(None), ledger.c.at <= at)
+        .group_by(ledger.c.ip)
+    )
