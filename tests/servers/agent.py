@@ -48,23 +48,15 @@ class Agent:
         self.url = url
         self.node = node
         self.socket = self.folder / "agent.sock"
-        self.state = self.folder / "state"
-        argv = [
-            installed("ipam-ledger"),
-            "agent",
-            "--db",
-            url,
-            "--socket",
-            str(self.socket),
-            "--node",
-            node,
-            *options,
-        ]
+        self.queue = self.folder / "queue"
+        """Where DELs wait while the database is away."""
+        argv = [installed("ipam-ledger"), "agent", "--db", url, "--node", node]
+        argv += ["--socket", str(self.socket), "--queue-dir", str(self.queue), *options]
         self.process = Process(
             argv,
             log=self.folder / "stderr",
             keeper=keeper,
-            env={**os.environ, "XDG_STATE_HOME": str(self.state), **(env or {})},
+            env={**os.environ, **(env or {})},
             stop_signal=signal.SIGTERM,
         )
 

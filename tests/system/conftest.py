@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.servers.agent import Agent
 from tests.servers.keeper import Keeper
 from tests.system import node as nodes
 from tests.system.ipam import HostLocal, Ipam, Ours
@@ -29,12 +28,9 @@ def node(namespaces: None, keeper: Keeper, tmp_path: Path) -> Iterator[Node]:
 
 
 @pytest.fixture(params=["agent", "agentless"])
-def ours(request: pytest.FixtureRequest, tmp_path: Path, agents: Callable[..., Agent]) -> Ours:
+def ours(request: pytest.FixtureRequest, tmp_path: Path) -> Ours:
     """``k8s-ipam``: through an agent on PostgreSQL as the writer role, and without an agent on SQLite."""
-    if request.param == "agentless":
-        return Ours(tmp_path, nodes.free_subnet(), request.getfixturevalue("empty_sqlite_url"), None)
-    url = request.getfixturevalue("writer_url")
-    return Ours(tmp_path, nodes.free_subnet(), url, agents(url))
+    return make_ours(request, tmp_path)
 
 
 @pytest.fixture(params=["host-local", "agent", "agentless"])
@@ -42,14 +38,27 @@ def ipam(request: pytest.FixtureRequest, tmp_path: Path) -> Ipam:
     """Ours, and the reference plugin, of which the same is true."""
     if request.param == "host-local":
         return HostLocal(tmp_path, nodes.free_subnet())
-    made: Ours = request.getfixturevalue("ours")
-    return made
+    return make_ours(request, tmp_path)
+
+
+def make_ours(request: pytest.FixtureRequest, folder: Path) -> Ours:
+    if request.param == "agentless":
+        return Ours(folder, nodes.free_subnet(), request.getfixturevalue("empty_sqlite_url"), None)
+    owner, writer = request.getfixturevalue("postgres_url"), request.getfixturevalue("writer_url")
+    return Ours(folder, nodes.free_subnet(), owner, request.getfixturevalue("agents")(writer))
 
 
 @pytest.fixture(params=["bridge", "ptp"])
-def network(request: pytest.FixtureRequest, node: Node, ipam: Ipam) -> Network:
+def main(request: pytest.FixtureRequest) -> str:
+    """A main plugin, by its name."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def network(node: Node, ipam: Ipam, main: str) -> Network:
     """A network with a main plugin that delegates to the IPAM plugin."""
-    return make_network(node, ipam, request.param)
+    return make_network(node, ipam, main)
 
 
 def make_network(node: Node, ipam: Ipam, main: str, version: str = "1.0.0") -> Network:

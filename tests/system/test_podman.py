@@ -87,7 +87,7 @@ def test_a_full_pool_is_told_to_the_person(image: Path, node: Node, ipam: Ipam, 
     with podman_with(ipam, node, image, keeper) as podman:
         container = podman.run("web-0")
         with pytest.raises(
-            Failed, match="exhausted" if isinstance(ipam, Ours) else "no IP addresses available"
+            Failed, match="no free IPv4 address" if isinstance(ipam, Ours) else "no IP addresses available"
         ):
             podman.run("web-1")
         assert ipam.holder(ipam.ip(10)) == container
