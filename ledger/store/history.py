@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ledger.errors import LedgerCorrupt
 from ledger.events import Attachment, Cursor, Event, Kind, Owner, State
 from ledger.schema import address, ledger, pool
 from ledger.store.database import Tx
@@ -22,18 +23,23 @@ PAGE = 5_000
 """Events fetched at a time."""
 
 _POOL_NAME = sa.func.coalesce(pool.c.name, "#" + sa.cast(ledger.c.pool_id, sa.Text)).label("pool_name")
-_EVENTS = sa.select(ledger, _POOL_NAME).select_from(ledger.outerjoin(pool, pool.c.id == ledger.c.pool_id))
+_LEDGER_AND_POOL = ledger.outerjoin(pool, pool.c.id == ledger.c.pool_id)
+_EVENTS = sa.select(ledger, _POOL_NAME).select_from(_LEDGER_AND_POOL)
 
 
 def _event(row: Any) -> Event:
+    try:
+        kind, state = Kind(row.kind), State(row.state) if row.state else None
+    except ValueError as error:
+        raise LedgerCorrupt(f"event {row.seq}: {error}", seq=row.seq) from error
     return Event(
         seq=row.seq,
         at=row.at,
-        kind=Kind(row.kind),
+        kind=kind,
         pool=row.pool_name,
         ip=row.ip,
         version=row.version,
-        state=State(row.state) if row.state else None,
+        state=state,
         owner=Owner(row.namespace, row.pod, row.pod_uid),
         attachment=Attachment(row.container_id or "", row.if_name or "", row.network or ""),
         node=row.node,

@@ -1,0 +1,118 @@
+"""Whether the database itself still refuses to change the ledger: the triggers are looked at, not believed in."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from ledger.store.database import Tx
+from ledger.store.roles import APPEND_ONLY
+
+UNIQUE = ("ledger_stream_key", "ledger_pool_stream_key", "address_owner_key", "address_attachment_key")
+"""Indexes on which laws stand: one event a version, one address an owner."""
+
+_EVENTS = ("update", "delete", "replace")  # SQLite's triggers of each table, by the ends of their names
+_BEFORE, _DELETE, _UPDATE, _TRUNCATE, _ROW = 2, 8, 16, 32, 1  # PostgreSQL's pg_trigger.tgtype
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """One table or index, and what is wrong with its guard (None: nothing)."""
+
+    name: str
+    wrong: str | None
+
+
+def look(tx: Tx) -> list[Guarded]:
+    """The guard of each table that only grows, then the unique indexes."""
+    tables = _sqlite_tables(tx) if tx.sqlite else _postgresql_tables(tx)
+    return tables + (_sqlite_indexes(tx) if tx.sqlite else _postgresql_indexes(tx))
+
+
+def _postgresql_tables(tx: Tx) -> list[Guarded]:
+    query = """
+        SELECT c.relname, t.tgenabled::text, t.tgtype, f.proname, f.prosrc
+        FROM pg_class c LEFT JOIN pg_trigger t ON t.tgrelid = c.oid AND t.tgname = c.relname || '_append_only'
+             LEFT JOIN pg_proc f ON f.oid = t.tgfoid
+        WHERE c.oid = ANY (SELECT to_regclass(name) FROM unnest(%s::text[]) AS name)
+    """
+    found = {row[0]: row[1:] for row in tx.connection.exec_driver_sql(query, (list(APPEND_ONLY),))}
+    return [Guarded(table, _postgresql_wrong(found.get(table))) for table in APPEND_ONLY]
+
+
+def _postgresql_wrong(row: tuple[str | None, int | None, str | None, str | None] | None) -> str | None:
+    if row is None:
+        return "the table is missing"
+    enabled, kinds, function, source = row
+    if enabled is None or kinds is None:
+        return "its trigger is missing: the ledger can be changed"
+    if enabled != "A":
+        state = {"D": "disabled", "O": "not enabled in replica mode", "R": "enabled in replica mode only"}
+        return f"its trigger is {state.get(enabled, enabled)}"
+    if (
+        kinds & _ROW
+        or kinds & (_BEFORE | _UPDATE | _DELETE | _TRUNCATE) != _BEFORE | _UPDATE | _DELETE | _TRUNCATE
+    ):
+        return "its trigger does not stand before UPDATE, DELETE and TRUNCATE"
+    body = re.sub(r"\s+", " ", source or "").strip()
+    if function != "ledger_is_append_only" or not re.fullmatch(
+        r"BEGIN RAISE EXCEPTION '[^;]*;( END;?)", body
+    ):
+        return f"its trigger runs {function}(), which does not refuse"
+    return None
+
+
+def _postgresql_indexes(tx: Tx) -> list[Guarded]:
+    query = """
+        SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+        WHERE c.oid = ANY (SELECT to_regclass(name) FROM unnest(%s::text[]) AS name) AND i.indisunique AND i.indisvalid
+    """
+    found = set(tx.connection.exec_driver_sql(query, (list(UNIQUE),)).scalars())
+    return [Guarded(name, None if name in found else "it is missing, or no longer unique") for name in UNIQUE]
+
+
+def _sqlite_tables(tx: Tx) -> list[Guarded]:
+    rows = tx.connection.exec_driver_sql(
+        "SELECT name, tbl_name, sql FROM sqlite_master WHERE type IN ('trigger', 'table')"
+    )
+    found = {name: (table, " ".join((sql or "").split())) for name, table, sql in rows}
+    return [Guarded(table, _sqlite_wrong(table, found)) for table in APPEND_ONLY]
+
+
+def _sqlite_wrong(table: str, found: dict[str, tuple[str, str]]) -> str | None:
+    if table not in found:
+        return "the table is missing"
+    for event in _EVENTS:
+        name = f"{table}_append_only_{event}"
+        if name not in found or found[name][0] != table:
+            return f"its trigger {name} is missing: the ledger can be changed"
+        verb = "INSERT" if event == "replace" else event.upper()
+        when = r"(WHEN .+ )?" if event == "replace" else ""
+        form = (
+            rf"CREATE TRIGGER {name} BEFORE {verb} ON {table} {when}BEGIN SELECT RAISE\(ABORT, '[^']*'\); END"
+        )
+        if not re.fullmatch(form, found[name][1]):
+            return f"its trigger {name} does not refuse every {verb}"
+    return None
+
+
+def _sqlite_indexes(tx: Tx) -> list[Guarded]:
+    found = set()
+    for table in ("ledger", "address"):
+        for row in tx.connection.exec_driver_sql(f"PRAGMA index_list({table})"):
+            if row[2]:
+                found.add(row[1])
+    return [Guarded(name, None if name in found else "it is missing, or no longer unique") for name in UNIQUE]
+
+
+def privileges(tx: Tx) -> list[str]:
+    """PostgreSQL: what this session's user could do to the ledger besides reading and appending, triggers apart."""
+    if tx.sqlite:
+        return []
+    query = sa.text(
+        "SELECT verb FROM unnest(ARRAY['UPDATE', 'DELETE', 'TRUNCATE']) AS verb"
+        " WHERE has_table_privilege('ledger', verb)"
+    )
+    return [str(verb) for verb in tx.execute(query).scalars()]
