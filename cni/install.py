@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import marshal
 import os
 import re
 import sys
 import tempfile
 from importlib.metadata import version
+from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 
 import click
 
 NAME = "k8s-ipam"
 SHEBANG_LIMIT = 127  # bytes with "#!": Linux before 5.1 cuts off what is longer
+FILE = """\
+{shebang}
+# Written by `ipam-ledger install-cni`; run it again instead of editing this.
+SOURCE = r'''
+{client}'''
+# The same, compiled: to compile it at each start would be a quarter of the plugin's whole time. What another
+# version of Python compiled means nothing to this one (PEP 3147's magic number); that one compiles the source.
+CODE = {code!r}
+import marshal, sys
+if getattr(sys.modules.get("_frozen_importlib_external"), "MAGIC_NUMBER", None) == {magic!r}:
+    exec(marshal.loads(CODE))
+else:
+    exec(compile(SOURCE, "k8s-ipam", "exec"))
+"""
 
 
 @click.command("install-cni")
@@ -63,10 +79,12 @@ def base_interpreter() -> Path:
 
 
 def render(bare: Path, full: Path) -> str:
-    """The executable's text: the client, with the wire protocol in place of its import."""
+    """The executable's text: the client, with the wire protocol in place of its import, as source and compiled."""
     for path in (bare, full):
         if not path.is_absolute() or "\n" in str(path):
             raise click.UsageError(f"{path}: an interpreter needs an absolute path")
+        if "'''" in str(path):
+            raise click.UsageError(f"{path}: this path cannot be written into a script")
     room = Path(__file__).parent
     client = (room / "client.py").read_text()
     wire = (room / "wire.py").read_text()
@@ -78,7 +96,10 @@ def render(bare: Path, full: Path) -> str:
         if client.count(f"\n{line}") != 1:
             raise click.ClickException(f"cni/client.py has no line {line!r}; install ipam-ledger again")
         client = client.replace(f"\n{line}", f"\n{text}")
-    return f"{shebang(bare)}\n# Written by `ipam-ledger install-cni`; run it again instead of editing this.\n{client}"
+    # Version 2 of the format: later ones depend on how often an object happens to be referred to, and the same
+    # text should give the same file.
+    code = marshal.dumps(compile(client, NAME, "exec", dont_inherit=True), 2)
+    return FILE.format(shebang=shebang(bare), client=client, code=code, magic=MAGIC_NUMBER)
 
 
 def shebang(python: Path) -> str:

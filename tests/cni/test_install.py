@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,25 @@ def test_an_interpreter_that_no_first_line_can_name_is_started_by_a_shell(tmp_pa
     install(tmp_path, "--python", str(python))
     assert (tmp_path / "k8s-ipam").read_text().startswith("#!/bin/sh\n")
     assert "supportedVersions" in run(tmp_path / "k8s-ipam")
+
+
+def test_another_version_of_python_compiles_the_source(tmp_path: Path) -> None:
+    install(tmp_path)
+    file = tmp_path / "k8s-ipam"
+    assert repr(MAGIC_NUMBER) in file.read_text()
+    file.write_text(
+        file.read_text().replace(repr(MAGIC_NUMBER), repr(b"\0\0\r\n")).replace("CODE = b'", "CODE = b'x")
+    )
+    assert "supportedVersions" in run(file)
+
+
+def test_another_process_writes_the_same_file(tmp_path: Path) -> None:
+    program = "from cni.install import command; command()"
+    install(tmp_path)
+    again = subprocess.run(
+        [sys.executable, "-c", program, "--to", tmp_path], capture_output=True, text=True, check=True
+    )
+    assert "up to date" in again.stdout
 
 
 def test_the_interpreter_for_agentless_mode_is_this_one(tmp_path: Path) -> None:
