@@ -16,7 +16,6 @@ from cni.keyed import KeyedLock
 from cni.spec import MAX_STDIN, Call, Code, Refusal, Verb
 from ledger.book import Book
 from ledger.claims import Node
-from ledger.errors import LedgerError
 from ledger.store import Database
 
 
@@ -49,7 +48,7 @@ def reply(env: dict[str, str], stdin: bytes) -> tuple[int, bytes]:
             return Handlers(book, node=Node(name=node), containers=KeyedLock()).reply(env, stdin)
         finally:
             database.close()
-    except LedgerError as error:
+    except Exception as error:
         return 1, refusal_of(error, call.verb, call.conf.version).to_json()
 
 

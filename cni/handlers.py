@@ -15,6 +15,7 @@ from ledger.claims import Allocation, Claim, Node
 from ledger.errors import (
     AddressUnavailable,
     InvalidInput,
+    LedgerError,
     NotOnThisNode,
     PoolExhausted,
     SchemaMismatch,
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 CODES: tuple[tuple[type[Exception], Code], ...] = (
     (TryAgain, Code.TRY_AGAIN),
     (SchemaMismatch, Code.TRY_AGAIN),  # mended from outside; the same call then succeeds
+    (OSError, Code.TRY_AGAIN),  # so is a disk that refuses
     (PoolExhausted, Code.POOL_EXHAUSTED),
     (AddressUnavailable, Code.ADDRESS_UNAVAILABLE),
     (UnknownPool, Code.INVALID_CONFIG),
@@ -175,7 +177,7 @@ def refusal_of(error: Exception, verb: str, version: str) -> Refusal:
         if isinstance(error, kind):
             if code is Code.TRY_AGAIN and verb == Verb.STATUS:
                 code = Code.NOT_AVAILABLE
-            facts: Mapping[str, Any] = getattr(error, "facts", dict)()
+            facts = error.facts() if isinstance(error, LedgerError) else {}
             return Refusal(code, str(error), _details(facts), version=version)
     line = os.urandom(4).hex()
     log.error("[%s] %s failed", line, verb, exc_info=error)

@@ -98,7 +98,7 @@ class FileEvidence:
                 len(words) > 2
                 or len(names) > 2
                 or not all(names)
-                or not line.isprintable()
+                or not "".join(words).isprintable()
                 or (uid and len(names) < 2)
             ):
                 raise ValueError(f"line {number} is neither NAMESPACE/POD [UID] nor a container id")

@@ -1,0 +1,147 @@
+"""Without an agent the plugin writes the ledger itself: the same answers, from the same executable."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.engine import make_url
+
+from ledger.book import Book
+from ledger.events import Attachment
+from ledger.pools import from_spec
+from ledger.store import Database
+from tests.cni.conftest import EXAMPLE, POOLS
+from tests.servers.agent import Answer, cni_env, k8s_ipam
+
+
+@pytest.fixture
+def book(db_url: str) -> Book:
+    database = Database(db_url)
+    book = Book(database, actor="test")
+    book.apply_pool(from_spec("ippool", EXAMPLE))
+    book.apply_pool(from_spec("tiny", POOLS["tiny"]))
+    return book
+
+
+def conf(url: str, pool: str = "ippool", version: str = "1.1.0", **more: Any) -> dict[str, Any]:
+    return {"cniVersion": version, "name": "podnet", "ipam": {"ipPoolName": pool, "ledger": url}, **more}
+
+
+def run(plugin: str, verb: str, stdin: Mapping[str, Any], **env: str) -> Answer:
+    answer = k8s_ipam(cni_env(verb, **env), stdin, program=plugin)
+    assert answer.stderr == ""
+    return answer
+
+
+def test_the_life_of_a_container(plugin: str, book: Book, db_url: str) -> None:
+    added = run(plugin, "ADD", conf(db_url))
+    assert added.code == 0
+    assert run(plugin, "ADD", conf(db_url)) == added
+    assert run(plugin, "CHECK", conf(db_url, prevResult=added.json)) == Answer(0, None, "")
+    assert run(plugin, "STATUS", conf(db_url)) == Answer(0, None, "")
+    assert run(plugin, "DEL", conf(db_url), CNI_NETNS="") == Answer(0, None, "")
+    assert run(plugin, "DEL", conf(db_url)) == Answer(0, None, "")
+    assert run(plugin, "CHECK", conf(db_url, prevResult=added.json)).json["code"] == 110
+    book.database.close()
+
+
+def test_errors_are_those_of_the_agent(plugin: str, book: Book, db_url: str) -> None:
+    assert run(plugin, "ADD", conf(db_url, "nowhere")).json["code"] == 7
+    for i in range(2):
+        assert run(plugin, "ADD", conf(db_url, "tiny"), container=f"c{i}", pod=f"default/p{i}").code == 0
+    assert run(plugin, "ADD", conf(db_url, "tiny"), container="c2", pod="default/p2").json["code"] == 100
+    assert run(plugin, "STATUS", conf(db_url, "tiny")).json["code"] == 51
+    assert run(plugin, "GC", conf(db_url, "tiny")).json["code"] == 6
+    answer = run(plugin, "GC", conf(db_url, "tiny", **{"cni.dev/valid-attachments": []}))
+    assert answer == Answer(0, None, "")
+    assert book.pool("tiny").allocated == 0
+    book.database.close()
+
+
+def test_a_large_input_goes_along(plugin: str, sqlite_url: str) -> None:
+    """More than a pipe holds, so that the client cannot just write it into one."""
+    book = Book(Database(sqlite_url), actor="test")
+    book.apply_pool(from_spec("ippool", EXAMPLE))
+    book.database.close()
+    assert run(plugin, "ADD", conf(sqlite_url, args={"labels": "x" * 900_000})).code == 0
+
+
+def test_an_sqlite_ledger_is_made_at_first_use(plugin: str, empty_sqlite_url: str) -> None:
+    answer = run(plugin, "ADD", conf(empty_sqlite_url))
+    assert (answer.code, answer.json["code"]) == (1, 7)
+    with sqlite3.connect(str(make_url(empty_sqlite_url).database)) as file:
+        assert file.execute("SELECT count(*) FROM ledger").fetchone() == (0,)
+    file.close()
+
+
+def test_a_postgresql_database_without_a_ledger_is_named(plugin: str, empty_postgres_url: str) -> None:
+    for verb, code in (("ADD", 11), ("DEL", 11), ("STATUS", 50)):
+        answer = run(plugin, verb, conf(empty_postgres_url))
+        assert answer.json["code"] == code
+        assert "ipam-ledger db upgrade" in answer.json["msg"]
+
+
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [
+        ("postgresql+psycopg://nobody@127.0.0.1:1/none", 11),
+        ("sqlite:////proc/none/ledger.db", 11),
+        ("mysql://x/y", 7),
+        ("nonsense", 7),
+    ],
+)
+def test_a_ledger_that_cannot_be_had(plugin: str, url: str, code: int) -> None:
+    answer = run(plugin, "ADD", conf(url))
+    assert answer.json["code"] == code
+    if code == 11:
+        assert run(plugin, "STATUS", conf(url)).json["code"] == 50
+
+
+def test_the_client_looks_first(plugin: str, sqlite_url: str) -> None:
+    assert run(plugin, "ADD", conf(sqlite_url), CNI_IFNAME="a/b").json["code"] == 4
+    assert run(plugin, "ADD", conf(sqlite_url, version="3.0.0")).json["code"] == 1
+
+
+def test_an_interpreter_that_is_gone_is_named(plugin: str, sqlite_url: str, tmp_path: Path) -> None:
+    broken = tmp_path / "k8s-ipam"
+    lines = Path(plugin).read_text().splitlines(keepends=True)
+    broken.write_text(
+        "".join('PYTHON = "/gone/python"\n' if line.startswith("PYTHON =") else line for line in lines)
+    )
+    broken.chmod(0o755)
+    answer = run(str(broken), "ADD", conf(sqlite_url))
+    assert answer.json["code"] == 199
+    assert "/gone/python" in answer.json["msg"]
+
+
+def test_the_module_by_itself(sqlite_url: str) -> None:
+    import sys
+
+    done = subprocess.run(
+        [sys.executable, "-I", "-m", "cni.agentless"], input=b'{"cniVersion": "1.1.0", "name": "n", "ipam": {"ipPoolName": "p"}}',
+        env=cni_env("ADD"), capture_output=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, json.loads(done.stdout)["code"]) == (1, 6)
+
+
+def test_eight_at_once(plugin: str, book: Book, db_url: str) -> None:
+    stdin = json.dumps(conf(db_url)).encode()
+    running = []
+    for i in range(8):
+        env = cni_env("ADD", container=f"c{i}", pod=f"default/p{i}")
+        running.append(subprocess.Popen([plugin], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        pipe = running[-1].stdin
+        assert pipe is not None
+        pipe.write(stdin)
+        pipe.close()
+        running[-1].stdin = None
+    answers = [json.loads(process.communicate(timeout=60)[0]) for process in running]
+    assert len({answer["ips"][0]["address"] for answer in answers}) == 8
+    assert all(book.held_by(Attachment(f"c{i}", "eth0", "podnet")) for i in range(8))
+    book.database.close()

@@ -1,0 +1,80 @@
+"""The verbs of one container wait for each other: a DEL for the ADD that is still in flight."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+
+import psycopg
+
+from ledger.events import Attachment
+from tests.cni.conftest import Said, Served
+
+HELD = 1.0
+"""Seconds that somebody else's transaction holds everything up, well below the lock time-out."""
+
+
+@contextlib.contextmanager
+def held_up(served: Served) -> Iterator[None]:
+    """No ADD and no DEL can be recorded meanwhile."""
+    url = served.book.database.url
+    if served.book.database.sqlite:
+        with contextlib.closing(sqlite3.connect(str(url.database), isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            yield
+            other.execute("ROLLBACK")
+    else:
+        dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        with psycopg.connect(dsn) as other:
+            other.execute("LOCK TABLE address IN EXCLUSIVE MODE")
+            yield
+            other.rollback()
+
+
+def test_a_del_waits_for_its_add(served: Served) -> None:
+    """The runtime gave up on the ADD, whose client is gone, and sends DEL: nothing leaks."""
+    conf = served.conf()
+    served.add(conf, container="before", pod="default/before")
+    said: dict[str, Said] = {}
+
+    def call(name: str) -> None:
+        verb, container = name.split()
+        run = served.add if verb == "ADD" else served.delete
+        said[name] = run(conf, container=container, pod=f"default/{container}")
+
+    threads = []
+    with held_up(served):
+        for name in ("ADD one", "DEL one", "ADD two"):
+            threads.append(threading.Thread(target=call, args=(name,)))
+            threads[-1].start()
+            time.sleep(0.15)
+        assert said == {}
+        time.sleep(HELD / 2)
+    for thread in threads:
+        thread.join(30)
+    assert [said[name].status for name in ("ADD one", "DEL one", "ADD two")] == [0, 0, 0]
+    assert served.book.held_by(Attachment("one", "eth0", "podnet")) == ()
+    assert served.book.held_by(Attachment("two", "eth0", "podnet")) != ()
+    assert served.book.pool("ippool").allocated == 2
+
+
+def test_many_verbs_of_few_containers_end_as_they_came(served: Served) -> None:
+    """Each container's last verb decides; what is held in the end is held by those whose last verb was ADD."""
+    conf = served.conf()
+
+    def work(container: str, rounds: int) -> None:
+        for i in range(rounds):
+            run = served.add if i % 2 == 0 else served.delete
+            assert run(conf, container=container, pod=f"default/{container}").status == 0
+
+    threads = [threading.Thread(target=work, args=(f"c{n}", 10 + n % 2)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    holding = [n for n in range(8) if served.book.held_by(Attachment(f"c{n}", "eth0", "podnet"))]
+    assert holding == [1, 3, 5, 7]
+    assert served.book.pool("ippool").allocated == 4
