@@ -18,7 +18,7 @@ class Health:
         self.role = "starting"
         self._stall, self._clock = stall, clock
         self._lock = threading.Lock()
-        self._troubles: dict[str, str] = {}
+        self._troubles: dict[str, str] = {"lead": "nothing is known yet"}
         self._heard: dict[str, float] = {}
 
     def well(self, part: str) -> None:

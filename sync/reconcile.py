@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from ledger import pools
 from ledger.errors import InvalidInput, LedgerError, PoolInUse, PoolOverlap
 from ledger.events import Event, State
 from ledger.pools import PoolSpec
 from sync.objects import FINALIZER, IPPool, StatefulSet, set_of
+
+LOST: Final = "LedgerLost"
+"""The reason of ``Ready=False`` where the object shows addresses in use of a pool that the ledger never heard of."""
 
 # -- pools ---------------------------------------------------------------------------------------------
 
@@ -67,7 +70,7 @@ def pool_commands(seen: IPPool, in_ledger: PoolSpec | None) -> tuple[Command, ..
     if in_ledger is None and (claims := seen.claims):
         return (
             Refusal(
-                "LedgerLost",
+                LOST,
                 f"this object shows {claims} addresses in use, but the ledger does not know the pool; nothing is given "
                 "out until that is settled: run `ipam-ledger restore --from-cluster`",
                 seen.meta.generation,

@@ -351,12 +351,12 @@ class Term:
         with self._lock:
             refusal = self._refusals.get(key.pool)
             position = self._position
-            if seen.ledger_seq > position:
+            if seen.ledger_seq <= position:
+                self._behind.pop(key.pool, None)
+            elif refusal is None or refusal.reason != reconcile.LOST:
                 refusal = self._is_behind(key, seen, position)
                 if refusal is None:
                     return
-            else:
-                self._behind.pop(key.pool, None)
             wanted = project.status(
                 self._pictures.get(key.pool) or PoolPicture(key.pool),
                 seen,

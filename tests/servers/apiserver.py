@@ -32,6 +32,7 @@ from tests.servers.postgres import free_port
 from tests.servers.process import Process
 
 ADMIN = "admin"
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 TYPES = {
     "strategic": "application/strategic-merge-patch+json",
     "merge": "application/merge-patch+json",
@@ -301,6 +302,11 @@ class ControlPlane:
         try:
             self.request("GET", "/readyz", seconds=5)
             self.request("GET", "/api/v1/namespaces/default", seconds=5)
+            # Custom resources come up after readiness: until then they are a 503 or a 429.
+            for crd in self.request("GET", f"{CRDS}?limit=9", seconds=5)["items"]:
+                spec = crd["spec"]
+                version = spec["versions"][0]["name"]
+                self.request("GET", f"/apis/{spec['group']}/{version}/{spec['names']['plural']}", seconds=5)
         except (OSError, ApiError):
             return False
         return True

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import sys
 import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.servers.agent import installed
 from tests.servers.keeper import Keeper
 from tests.servers.postgres import free_port
 from tests.servers.process import Process
@@ -41,7 +41,7 @@ class SyncWorker:
         self.folder = Path(tempfile.mkdtemp(prefix="ipam-ledger-sync-", dir="/tmp"))
         keeper.remove(self.folder)
         self.port = free_port()
-        program = [sys.executable, "-m", "sync.main", "--db", url, "--kubeconfig", str(kubeconfig)]
+        program = [installed("ipam-ledger"), "sync", "--db", url, "--kubeconfig", str(kubeconfig)]
         self.process = Process(
             [*program, "--namespace", namespace, "--listen", f"127.0.0.1:{self.port}"],
             log=self.folder / "stderr",

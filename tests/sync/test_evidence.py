@@ -14,8 +14,8 @@ import pytest
 
 from sync.kube import Api, ApiEvidence, node_of
 from tests.servers.apiserver import ControlPlane
-from tests.sync.conftest import delete_pod, pod, set_phase
 from tests.sync.pages import event
+from tests.sync.scene import delete_pod, pod, set_phase
 
 
 def ended(api: Api, owner: str, uid: str | None, *, patient: bool = False) -> str | None:

@@ -14,7 +14,7 @@ from sync.errors import ApiAway, Gone, NotFound, Refused
 from sync.kube import PODS, Api
 from sync.watch import Backoff, Mirror, Watch, forever, packed, read_pod
 from tests.servers.apiserver import ControlPlane
-from tests.sync.conftest import delete_pod, pod, set_phase, wait_for
+from tests.sync.scene import delete_pod, pod, set_phase, wait_for
 
 
 @contextmanager

@@ -1,0 +1,131 @@
+"""An IPPool made, changed or deleted with kubectl becomes the ledger's pool; what cannot be is said on the object."""
+
+from __future__ import annotations
+
+import pytest
+
+from ledger import pools
+from ledger.errors import UnknownPool
+from tests.sync.scene import POOLS, SUB, Scene, wait_for
+
+
+def test_made_changed_and_deleted(scene: Scene) -> None:
+    scene.sync()
+    scene.pool()
+    wait_for(scene.ready)
+    assert scene.book.pool("pool").capacity == 10
+    assert scene.cluster.request("GET", f"{POOLS}/pool")["metadata"]["finalizers"] == ["ipam.k8s.io/ledger"]
+
+    scene.pool(sub={"range": "10.9.0.1-10.9.0.20/24"})
+    wait_for(lambda: scene.ready() and scene.status()["capacity"] == 20)
+    assert scene.book.pool("pool").capacity == 20
+
+    scene.cluster.kubectl("delete", "ippool", "pool", "--timeout=10s")
+    with pytest.raises(UnknownPool):
+        scene.book.pool("pool")
+    assert [kind for kind, *_ in scene.events()] == ["PoolCreated", "PoolUpdated", "PoolDeleted"]
+
+
+def test_a_pool_in_use_is_kept_until_its_last_address_is_back(scene: Scene) -> None:
+    scene.sync(RECLAIM_GRACE="3600")
+    scene.pool()
+    wait_for(scene.ready)
+    ip = scene.take("p")
+    scene.cluster.kubectl("delete", "ippool", "pool", "--wait=false")
+    waits = wait_for(
+        lambda: scene.condition("Ready").get("reason") == "AddressesInUse" and scene.condition("Ready")
+    )
+    assert waits["status"] == "False"
+    assert ip in waits["message"] and f"{scene.namespace}/p" in waits["message"]
+    assert scene.book.pool("pool").allocated == 1
+
+    scene.give_back("p")
+    scene.cluster.kubectl("wait", "--for=delete", "ippool/pool", "--timeout=10s")
+    assert scene.events()[-1][0] == "PoolDeleted"
+
+
+def test_what_the_ledger_refuses_changes_nothing_and_is_said_on_the_object(scene: Scene) -> None:
+    scene.sync(RECLAIM_GRACE="3600")
+    scene.pool()
+    wait_for(scene.ready)
+    taken = scene.take("p")
+    before = scene.events()
+
+    # two ranges that overlap: no rule of the definition sees that
+    scene.cluster.apply(
+        {
+            "apiVersion": "ipam.k8s.io/v1alpha1",
+            "kind": "IPPool",
+            "metadata": {"name": "broken"},
+            "spec": {"ipPoolSubs": [{"range": "10.8.0.0/24"}, {"range": "10.8.0.9-10.8.0.10/24"}]},
+        }
+    )
+    broken = wait_for(lambda: scene.condition("Ready", "broken"))
+    assert (broken["status"], broken["reason"], broken["observedGeneration"]) == ("False", "InvalidSpec", 1)
+    assert "spec.ipPoolSubs[1].range" in broken["message"]
+
+    scene.pool("twin")
+    twin = wait_for(lambda: scene.condition("Ready", "twin"))
+    assert (twin["status"], twin["reason"]) == ("False", "Overlap")
+    assert "overlaps pool 'pool'" in twin["message"]
+
+    # an update that would drop an address in use
+    without = next(n for n in range(1, 11) if f"10.9.0.{n}" == taken)
+    scene.pool(sub={**SUB, "reservedRanges": [f"10.9.0.{without}"]})
+    refused = wait_for(
+        lambda: scene.condition("Ready").get("reason") == "AddressesInUse" and scene.condition("Ready")
+    )
+    assert taken in refused["message"]
+    assert (scene.status()["capacity"], scene.status()["observedGeneration"]) == (10, 2)
+
+    assert scene.events() == before
+    told = scene.cluster.kubectl("get", "events", "-n", "default", "-o", "wide").stdout
+    for reason in ("InvalidSpec", "Overlap", "AddressesInUse"):
+        assert reason in told
+
+    # mended, it is taken at once
+    scene.pool()
+    wait_for(scene.ready)
+    scene.pool("twin", addressSpace="default", sub={"range": "10.7.0.0/24"})
+    wait_for(lambda: scene.ready("twin"))
+
+
+def test_a_pool_that_only_the_ledger_has_is_left_alone_and_reported(scene: Scene) -> None:
+    scene.book.apply_pool(pools.from_spec("by-hand", {"ipPoolSubs": [{"range": "10.1.0.0/24"}]}))
+    worker = scene.sync()
+    scene.pool()
+    wait_for(scene.ready)
+    assert scene.book.pool("by-hand").capacity == 254
+    assert "only in the ledger, without an IPPool, and left alone: by-hand" in worker.process.output()
+
+
+def test_the_object_wins_over_what_somebody_applied_to_the_ledger(scene: Scene) -> None:
+    scene.sync()
+    scene.pool()
+    wait_for(scene.ready)
+    scene.book.apply_pool(pools.from_spec("pool", {"ipPoolSubs": [{"range": "10.9.0.1-10.9.0.3/24"}]}))
+    wait_for(lambda: scene.book.pool("pool").capacity == 10)
+
+
+def test_a_ledger_that_lost_a_pool_in_use_gives_nothing_out(scene: Scene) -> None:
+    """The object says that pods have addresses, and this ledger has never heard of the pool."""
+    scene.pool()
+    shown = {"capacity": 10, "allocated": 1, "ledgerSeq": 70, "dynamicReservations": {"a": {"b": "10.9.0.4"}}}
+    scene.cluster.request("PATCH", f"{POOLS}/pool/status", {"status": shown})
+    scene.sync()
+    lost = wait_for(lambda: scene.condition("Ready").get("reason") and scene.condition("Ready"), seconds=15)
+    assert (lost["status"], lost["reason"]) in (("False", "LedgerLost"), ("False", "LedgerBehind"))
+    assert "restore --from-cluster" in lost["message"]
+    assert scene.events() == []
+    status = scene.status()
+    assert {key: status[key] for key in shown} == shown, "what is left to restore from is kept"
+
+
+def test_the_worker_says_how_it_is(scene: Scene) -> None:
+    worker = scene.sync()
+    wait_for(lambda: worker.page("/readyz") == (200, "ok (leading)\n"))
+    standby = scene.sync()
+    wait_for(lambda: standby.page("/readyz")[0] == 200)
+    assert "standby; " in standby.page("/readyz")[1]
+    assert worker.page("/healthz")[0] == 200
+    assert worker.page("/else")[0] == 404
