@@ -90,7 +90,7 @@ class _Ledger:
         self._by_seat: dict[Hashable, Event] = {}
         self._by_attachment: dict[Hashable, Event] = {}
         for event in live:
-            if event.ip is None:
+            if event.ip is None or event.state not in HELD:
                 continue
             self._by_ip[event.pool, event.ip] = event
             if event.state is State.ALLOCATED:
@@ -107,8 +107,9 @@ class _Ledger:
                 if now.state is State.ALLOCATED:
                     return replace(line, verdict=Verdict.SAME)
             else:
-                state = now.state.value if now.state else "?"
-                return replace(line, verdict=Verdict.TAKEN, why=f"{state} by {_holder(now)} in the ledger")
+                return replace(
+                    line, verdict=Verdict.TAKEN, why=f"{now.state} by {_holder(now)} in the ledger"
+                )
         other = self._by_seat.get(_seat(line)) or self._by_attachment.get(_attachment(line))
         if other is not None:
             return replace(line, verdict=Verdict.TWO_ADDRESSES, why=f"has {other.ip} in the ledger")

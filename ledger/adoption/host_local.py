@@ -63,10 +63,14 @@ def _holder(file: Path, network: str, unsaid: Unsaid) -> Attachment | None:
         return None
     except OSError as error:
         raise InvalidRequest("file", None, f"cannot be read: {error.strerror}") from error
-    with os.fdopen(handle, "rb") as opened:
+    try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise InvalidRequest("file", None, "is no regular file")
-        raw = opened.read(MAX_FILE + 1)
+        raw = os.read(handle, MAX_FILE + 1)
+    except OSError as error:
+        raise InvalidRequest("file", None, f"cannot be read: {error.strerror}") from error
+    finally:
+        os.close(handle)
     if len(raw) > MAX_FILE:
         raise InvalidRequest("file", None, f"is larger than {MAX_FILE} bytes")
     lines = raw.decode("utf-8", "replace").strip().splitlines()
