@@ -6,7 +6,9 @@ own, which makes hundreds of calls cheap. ``test_agent_process`` runs it as a pr
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import shutil
 import socket
 import tempfile
@@ -63,6 +65,26 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> str:
     done = CliRunner().invoke(install, ["--to", str(folder)], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return str(folder / "k8s-ipam")
+
+
+def altered(plugin: str, file: Path, old: str, new: str) -> str:
+    """The plugin with one line of its source changed, and without its bytecode."""
+    lines = Path(plugin).read_text().splitlines()
+    tree = ast.parse("\n".join(lines))
+    (source,) = (
+        node.value.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and node.targets[0].id == "SOURCE"
+        and isinstance(node.value, ast.Constant)
+    )
+    assert isinstance(source, str)
+    text, count = re.subn(f"(?m)^{old}$", new, source)
+    assert count == 1
+    file.write_text(f"{lines[0]}\n{text}")
+    file.chmod(0o755)
+    return str(file)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from ledger.book import Book
 from ledger.events import Attachment
 from ledger.pools import from_spec
 from ledger.store import Database
-from tests.cni.conftest import EXAMPLE, POOLS
+from tests.cni.conftest import EXAMPLE, POOLS, altered
 from tests.servers.agent import Answer, cni_env, k8s_ipam
 
 
@@ -109,13 +109,8 @@ def test_the_client_looks_first(plugin: str, sqlite_url: str) -> None:
 
 
 def test_an_interpreter_that_is_gone_is_named(plugin: str, sqlite_url: str, tmp_path: Path) -> None:
-    broken = tmp_path / "k8s-ipam"
-    lines = Path(plugin).read_text().splitlines(keepends=True)
-    broken.write_text(
-        "".join('PYTHON = "/gone/python"\n' if line.startswith("PYTHON =") else line for line in lines)
-    )
-    broken.chmod(0o755)
-    answer = run(str(broken), "ADD", conf(sqlite_url))
+    broken = altered(plugin, tmp_path / "k8s-ipam", "PYTHON = .*", 'PYTHON = "/gone/python"')
+    answer = run(broken, "ADD", conf(sqlite_url))
     assert answer.json["code"] == 199
     assert "/gone/python" in answer.json["msg"]
 

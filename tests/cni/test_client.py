@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from cni import wire
 from cni.install import base_interpreter
 from cni.spec import VERSIONS
+from tests.cni.conftest import altered
 from tests.cni.test_spec_configuration import BROKEN
 from tests.servers.agent import Answer, cni_env, k8s_ipam
 
@@ -220,11 +221,9 @@ def test_an_answer_that_dribbles_is_put_together(plugin: str, peer: Callable[[Se
 def test_an_agent_that_never_answers(
     plugin: str, peer: Callable[[Serve], str], tmp_path: Path, verb: str
 ) -> None:
-    hasty = tmp_path / "k8s-ipam"
-    hasty.write_text(Path(plugin).read_text().replace("PATIENCE = 60.0", "PATIENCE = 0.3"))
-    hasty.chmod(0o755)
+    hasty = altered(plugin, tmp_path / "k8s-ipam", r"PATIENCE = 60\.0.*", "PATIENCE = 0.3")
     path = peer(lambda connection: time.sleep(1))
-    answer = k8s_ipam(cni_env(verb), conf(path), program=str(hasty))
+    answer = k8s_ipam(cni_env(verb), conf(path), program=hasty)
     assert (code(answer), answer.json["msg"]) == (50 if verb == "STATUS" else 11, "no answer within 0.3 s")
 
 
