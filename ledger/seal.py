@@ -13,7 +13,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
-from ledger.canonical import leaf_of
 from ledger.checkpoint import Checkpoint, open_checkpoint, peek
 from ledger.errors import InvalidInput, LedgerCorrupt
 from ledger.events import Cursor
@@ -24,7 +23,7 @@ from ledger.note import SignerKey
 from ledger.store import Database, seals, stream
 from ledger.store.database import Conflict
 from ledger.store.seals import Batch
-from ledger.store.stream import Row
+from ledger.store.stream import Leaf
 
 CHUNK = 32_768
 """Events read and stored at a time: a few megabytes, and a short write transaction."""
@@ -74,46 +73,25 @@ class Sealed:
 
 
 class Fold:
-    """Rows in tree order -> batches and nodes to store."""
+    """Leaves in tree order -> batches and nodes to store."""
 
     def __init__(self, tree: GrowingTree) -> None:
         self.tree = tree
 
-    def add(self, rows: Sequence[Row]) -> tuple[list[Batch], list[Node]]:
-        """The batches, each within one tile. LedgerCorrupt for an event that has no canonical form."""
+    def add(self, leaves: Sequence[Leaf]) -> tuple[list[Batch], list[Node]]:
+        """The batches, each within one tile, and the nodes that they completed."""
         first = self.tree.size
-        hashes = leaf_hashes(rows)
+        hashes = b"".join([sha256(b"\0" + leaf.data).digest() for leaf in leaves])
         nodes = self.tree.extend(hashes)
         batches = []
         at = 0
-        while at < len(rows):
-            width = min(TILE - (first + at) % TILE, len(rows) - at)
-            part = rows[at : at + width]
-            batches.append(
-                Batch(
-                    first + at,
-                    tuple(row[stream.SEQ] for row in part),
-                    hashes[at * HASH : (at + width) * HASH],
-                    stream.cursor_of(part[-1]),
-                )
-            )
+        while at < len(leaves):
+            width = min(TILE - (first + at) % TILE, len(leaves) - at)
+            part = leaves[at : at + width]
+            seqs = tuple(leaf.seq for leaf in part)
+            batches.append(Batch(first + at, seqs, hashes[at * HASH : (at + width) * HASH], part[-1].cursor))
             at += width
         return batches, nodes
-
-
-def leaf_hashes(rows: Sequence[Row]) -> bytes:
-    """The joined leaf hashes of rows. LedgerCorrupt names the event that has no canonical form."""
-    try:
-        return b"".join([sha256(b"\0" + leaf_of(*row[:18])).digest() for row in rows])
-    except (ValueError, TypeError):
-        for row in rows:
-            try:
-                leaf_of(*row[:18])
-            except (ValueError, TypeError) as error:
-                raise LedgerCorrupt(
-                    f"event {row[stream.SEQ]} has no canonical form: {error}", seq=row[stream.SEQ]
-                ) from error
-        raise
 
 
 class Sealer:
@@ -135,22 +113,22 @@ class Sealer:
             self._check_signed(size, read)
             tree = GrowingTree.resume(size, read)
         fold, before = Fold(tree), size
-        while rows := self._next(cursor):
-            batches, nodes = fold.add(rows)
+        while leaves := self._next(cursor):
+            batches, nodes = fold.add(leaves)
             try:
                 with self._database.begin() as tx:
                     if seals.end(tx)[0] != batches[0].first:
                         raise Conflict("another sealer was faster")
                     seals.add(tx, batches, nodes)
             except Conflict:
-                return Sealed(tree.size - len(rows) - before, *self._head(), None)
-            cursor = stream.cursor_of(rows[-1])
-            progress(len(rows))
+                return Sealed(tree.size - len(leaves) - before, *self._head(), None)
+            cursor = leaves[-1].cursor
+            progress(len(leaves))
         return Sealed(tree.size - before, tree.size, tree.root(), self._sign(tree))
 
-    def _next(self, cursor: Cursor) -> list[Row]:
+    def _next(self, cursor: Cursor) -> list[Leaf]:
         with self._database.read() as tx:
-            return stream.after(tx, cursor, CHUNK)
+            return stream.leaves_after(tx, cursor, CHUNK)
 
     def _head(self) -> tuple[int, bytes]:
         with self._database.read() as tx:
