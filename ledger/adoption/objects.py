@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from ledger import manifest
-from ledger.errors import InvalidInput
+from ledger.errors import InvalidInput, InvalidPool
 
 MAX_BYTES: Final = 128 * 1024 * 1024
 """A list of 65,000 of whereabouts' reservations is about 50 MB."""
@@ -27,7 +27,7 @@ def read_documents(raw: bytes, source: str) -> list[object]:
         return list(_json(text, source))
     except json.JSONDecodeError as error:
         if len(raw) <= manifest.MAX_BYTES:
-            return [document for _, document in manifest.read_objects(text, source)]
+            return _yaml(text, source)
         where = f"line {error.lineno}, column {error.colno}"
         raise InvalidInput(source, text[:40], f"is no JSON, or was cut: {error.msg} ({where})") from error
     except RecursionError as error:
@@ -66,6 +66,13 @@ def _json(text: str, source: str) -> Iterator[object]:
         except ValueError as error:
             raise InvalidInput(source, text[at : at + 40], "holds a number that is too long") from error
         yield document
+
+
+def _yaml(text: str, source: str) -> list[object]:
+    try:
+        return [document for _, document in manifest.read_objects(text, source)]
+    except InvalidPool as error:  # it is no pool that is wrong, but the file
+        raise InvalidInput(error.field, error.value, error.why) from error
 
 
 def _once(pairs: list[tuple[str, Any]], source: str) -> dict[str, Any]:
