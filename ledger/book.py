@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from ledger import catalog, walk
 from ledger.addresses import Family, canonical, to_int
@@ -86,12 +86,12 @@ class Book:
         self._settings = settings or BookSettings()
         self._pools: dict[str, Pool] = {}
         # Callers of many threads share transactions: what queued while the last one ran is the next batch.
-        self._claims: Lane[Claim, Outcome] = Lane(self.allocate_many, passes=TryAgain)
+        self._claims: Lane[Claim, Outcome] = Lane(self.allocate_many)
         self._releases: Lane[Attachment, list[Event]] = Lane(self.release_many, passes=TryAgain)
 
     def ready(self) -> None:
         """Raise TryAgain or SchemaMismatch unless the database answers and is at this program's schema."""
-        self.database.require_head()
+        self._again(self.database.require_head)
 
     # Allocating ---------------------------------------------------------------------------------
 
@@ -101,22 +101,44 @@ class Book:
         Raises UnknownPool, PoolExhausted, NotOnThisNode, InvalidRequest, AddressTaken, AddressReserved, AddressOutsidePool.
         """
         outcome = self._claims(claim)
-        if isinstance(outcome, PoolExhausted):
+        if isinstance(outcome, PoolExhausted) and not isinstance(self._evidence, NeverGone):
             return self.reclaim_for(claim)
         if isinstance(outcome, LedgerError):
             raise outcome
         return outcome
 
     def allocate_many(self, claims: Sequence[Claim]) -> list[Outcome]:
-        """Settle a batch in as few transactions as can be; never asks for evidence. Outcomes stand in the claims' order."""
-        outcomes: list[Outcome | None] = [None] * len(claims)
-        for batch in self._batches(claims):
-            for index, allocations in self._again(partial(self._settle_quickly, batch)):
-                outcomes[index] = allocations
-        return [
-            outcome if outcome is not None else self._outcome(claim)
-            for outcome, claim in zip(outcomes, claims, strict=True)
-        ]
+        """Settle a batch in as few transactions as can be; never asks for evidence. Outcomes stand in the claims' order.
+
+        When the database goes away or is busy half-way, what was settled is answered, and TryAgain is the outcome of the rest.
+        """
+        outcomes: dict[int, Outcome] = {}
+        away: TryAgain | None = None
+        try:
+            for batch in self._batches(claims):
+                outcomes.update(self._again(partial(self._settle_quickly, batch)))
+            self._settle_each(claims, outcomes)
+        except TryAgain as error:
+            away = error
+        return [outcomes.get(index) or cast("TryAgain", away) for index in range(len(claims))]
+
+    def _settle_each(self, claims: Sequence[Claim], outcomes: dict[int, Outcome]) -> None:
+        """Those that have no outcome yet, one by one. One lock that somebody never lets go of stops one claim, not the rest."""
+        stuck = 0
+        for index, claim in enumerate(claims):
+            if index in outcomes:
+                continue
+            try:
+                outcomes[index] = self._again(partial(self._settle_alone, claim))
+            except LockTimeout as busy:
+                outcomes[index] = busy
+                stuck += 1
+                if stuck == 2:  # not one lock, then
+                    raise
+            except TryAgain:
+                raise
+            except LedgerError as error:
+                outcomes[index] = error
 
     def reclaim_for(self, claim: Claim) -> tuple[Allocation, ...]:
         """Settle a claim on a full pool: ask about the owners in random order, each once, and take the first that has ended.
@@ -130,7 +152,7 @@ class Book:
         asked = [0]
         while True:
             try:
-                return self._again(lambda: self._settle_alone(claim, ended))
+                return self._again(partial(self._settle_alone, claim, ended))
             except PoolExhausted as full:
                 key: tuple[str, Family] = (full.pool, full.family)
                 if key not in candidates:
@@ -146,16 +168,8 @@ class Book:
         with self.database.begin() as tx:
             for row, why in ended:
                 self._reclaim(tx, row, why)
-            picks = self._plan(claim, lambda name: self._pool(tx, name))
+            picks = self._plan(claim, lambda name: self._pool(tx, name, keep=True))
             return tuple(self._settle(tx, pick, claim) for pick in picks)
-
-    def _outcome(self, claim: Claim) -> Outcome:
-        try:
-            return self._again(lambda: self._settle_alone(claim))
-        except TryAgain:
-            raise
-        except LedgerError as error:
-            return error
 
     def _batches(
         self, claims: Sequence[Claim]
@@ -167,12 +181,13 @@ class Book:
             try:
                 picks = self._plan(claim, self._cached_pool)
                 subs = [pick.pool.spec.eligible(pick.family, claim.node) for pick in picks]
-            except Conflict:
+            except TryAgain:
                 raise
             except LedgerError:
                 continue  # the slow road looks again, and says what is wrong
             key = owner_key(claim.owner, claim.attachment), claim.attachment.if_name
-            if any(pick.wanted for pick in picks) or not all(subs) or {key, claim.attachment} & taken:
+            special = claim.reason is not None or any(pick.wanted for pick in picks) or not all(subs)
+            if special or {key, claim.attachment} & taken:
                 continue
             taken |= {key, claim.attachment}
             plan = tuple((p.pool.id, p.pool.version, p.family, s) for p, s in zip(picks, subs, strict=True))
@@ -199,6 +214,10 @@ class Book:
                         raise Conflict("not all could be settled at once")
         except Conflict:
             return []  # a lost race: one by one, then
+        except LockTimeout:
+            if self.database.sqlite:  # the lock is the whole file's
+                raise
+            return []
         found: dict[int, list[Allocation]] = {}
         for pick, part in zip(picks, settled, strict=True):
             for each in part:
@@ -220,12 +239,7 @@ class Book:
 
     def _plan(self, claim: Claim, pool_of: Callable[[str], Pool]) -> list[_Pick]:
         """The picks of a claim. Raises InvalidRequest, UnknownPool, AddressOutsidePool, AddressReserved."""
-        if not claim.pools:
-            raise InvalidRequest("pools", (), "names no pool")
-        if len(set(claim.pools)) < len(claim.pools):
-            raise InvalidRequest("pools", claim.pools, "names a pool twice")
-        if not claim.attachment.container_id:
-            raise InvalidRequest("containerID", "", "is empty")
+        claim.check()
         pools = [pool_of(name) for name in claim.pools]
         asked = _asked(claim, pools)
         static = (claim.owner.namespace or "", claim.owner.pod or "") if claim.owner.is_pod else None
@@ -254,8 +268,7 @@ class Book:
             return self._give(tx, pool, holding[0], claim, Reason.REASSIGNED)
         subs = spec.eligible(pick.family, claim.node)
         if pick.wanted:
-            ip, reason = pick.wanted
-            return self._give(tx, pool, self._wanted_row(tx, pool, ip, key, claim, subs), claim, reason)
+            return self._give(tx, pool, self._wanted_row(tx, pick, key, claim, subs), claim, pick.wanted[1])
         if not subs:
             raise NotOnThisNode(spec.name, pick.family, claim.node.name)
         for row in known:  # newest first
@@ -266,24 +279,33 @@ class Book:
         if picked is None and self._sweep(tx, pool):
             picked = self._pick_free(tx, pool, subs)
         if picked is None:
+            if rows.any_free(tx, pool.id, [sub.ordinal for sub in subs]):
+                raise Conflict("the last free addresses are in others' hands, and may come back")
             raise self._exhausted(tx, pool, pick.family)
         return self._give(tx, pool, picked, claim, _picked(spec))
 
     def _wanted_row(
-        self, tx: Tx, pool: Pool, ip: str, key: str, claim: Claim, eligible: tuple[Sub, ...]
+        self, tx: Tx, pick: _Pick, key: str, claim: Claim, eligible: tuple[Sub, ...]
     ) -> AddressRow:
+        assert pick.wanted is not None
+        pool, (ip, reason) = pick.pool, pick.wanted
         sub = pool.spec.sub_of(ip)
         assert sub is not None  # _asked and the spec's validation saw to it
+        reserved_for = pool.spec.static_owner(ip)
+        if reason is Reason.REQUESTED and reserved_for is not None:  # for another: its own would be STATIC
+            raise AddressReserved(pool.name, ip, f"it is reserved for {'/'.join(reserved_for)}")
         if sub not in eligible:
             raise AddressReserved(
                 pool.name, ip, f"its sub's nodeSelector does not match node {claim.node.name or '(unknown)'}"
             )
         row = catalog.row_of(tx, pool, sub, ip)
         mine = row.owner_key == key and row.attachment.if_name == claim.attachment.if_name
-        due = row.state is State.COOLING and row.until is not None and row.until <= tx.clock()
-        if row.state is not State.FREE and not mine and not due:
+        if row.state is State.FREE or mine:
+            return row
+        if row.state is State.ALLOCATED or row.until is None or row.until > tx.clock():
             raise AddressTaken(pool.name, ip, row.state.value, row.holder())
-        return row
+        self._change(tx, row, Kind.FREED, State.FREE, _over(row))  # as a sweep would have
+        return catalog.row_of(tx, pool, sub, ip)
 
     def _pick_free(self, tx: Tx, pool: Pool, subs: tuple[Sub, ...]) -> AddressRow | None:
         for sub in subs:
@@ -316,10 +338,13 @@ class Book:
         self, name: str, family: Family, claim: Claim, deadline: float, asked: list[int]
     ) -> Iterator[tuple[AddressRow, str]]:
         """Allocated addresses whose owners have ended, found by asking about each once, in random order, outside any transaction."""
-        with self.database.read() as tx:
+
+        def look(tx: Tx) -> list[AddressRow]:
             pool = self._pool(tx, name)
             eligible = [sub.ordinal for sub in pool.spec.eligible(family, claim.node)]
-            allocated = [row for row in rows.list_allocated(tx, pool.id, eligible) if row.rnd is not None]
+            return [row for row in rows.list_allocated(tx, pool.id, eligible) if row.rnd is not None]
+
+        allocated = self._read(look)
         _random.shuffle(allocated)
         for row in allocated:
             if time.monotonic() > deadline:
@@ -339,7 +364,7 @@ class Book:
 
     def release(self, attachment: Attachment) -> list[Event]:
         """Release what this attachment holds, in whatever pool; [] if it holds nothing (a repeated or late DEL)."""
-        return self._releases(attachment)
+        return self._releases(attachment) if attachment.storable else []
 
     def release_many(
         self, attachments: Sequence[Attachment], *, reason: str = Reason.DEL.value
@@ -374,13 +399,16 @@ class Book:
 
     def held_by(self, attachment: Attachment) -> tuple[Allocation, ...]:
         """What this attachment holds, in whatever live pool."""
-        with self.database.read() as tx:
+
+        def look(tx: Tx) -> tuple[Allocation, ...]:
             names = {row.id: row.name for row in rows.live_pools(tx)}
             return tuple(
                 _allocation(self._pool(tx, names[row.pool_id]).spec, row.ip, None)
-                for row in rows.find_attachment(tx, attachment, lock=False)
+                for row in rows.find_attachment(tx, attachment)
                 if row.pool_id in names
             )
+
+        return self._read(look) if attachment.storable else ()
 
     def collect(self, *, network: str, node: str, keep: Collection[Attachment]) -> list[Event]:
         """Release what one node holds on one network, but for the attachments that are still valid (the SPEC's GC)."""
@@ -410,11 +438,7 @@ class Book:
         return freed
 
     def _sweep(self, tx: Tx, pool: Pool | None = None) -> list[Event]:
-        due = rows.list_due(tx, tx.clock(), SWEEP_LIMIT, pool.id if pool else None)
-        return [
-            self._change(tx, row, Kind.FREED, State.FREE, f"{row.state} until {row.until:%Y-%m-%dT%H:%M:%SZ}")
-            for row in due
-        ]
+        return quick.sweep(tx, SWEEP_LIMIT, pool.id if pool else None, self.actor)
 
     # By evidence and by hand: each fenced by the version that was looked at -----------------------
 
@@ -423,15 +447,18 @@ class Book:
     ) -> Event | None:
         """Reclaim, hold or free one address, if it is still at ``version``; None if it has moved on since.
 
-        ``kind`` is RECLAIMED (allocated → free, or cooling where the pool says so), HELD (→ held until ``until``, or
-        for good) or FREED (held or cooling → free).
+        ``kind`` is RECLAIMED (allocated → free, or cooling where the pool says so), HELD (anything that somebody has or
+        had → held until ``until``, or for good) or FREED (held or cooling → free). Raises UnknownPool, InvalidRequest.
         """
+        ip = canonical(ip, "ip")
 
         def transfer() -> Event | None:
             with self.database.begin() as tx:
-                row = rows.find_address(tx, self._pool(tx, pool).id, ip, lock=True)
+                row = rows.find_address(tx, self._pool(tx, pool, keep=True).id, ip, lock=True)
                 if row is None or row.version != version:
                     return None
+                if row.version == 0 or row.state not in _TRANSFERS[kind]:
+                    raise InvalidRequest("kind", kind.value, f"makes no sense for {ip}, which is {row.state}")
                 if kind is Kind.HELD:
                     return self._change(tx, row, kind, State.HELD, reason, until)
                 if kind is Kind.RECLAIMED:
@@ -463,13 +490,14 @@ class Book:
     def _adopted(self, tx: Tx, claim: Claim, ip: str) -> Event | LedgerError | None:
         try:
             return self._adopt(tx, claim, canonical(ip, "ip"))
-        except (Conflict, TryAgain):
+        except TryAgain:
             raise
         except LedgerError as error:  # raised before anything of this adoption was written
             return error
 
     def _adopt(self, tx: Tx, claim: Claim, ip: str) -> Event | None:
-        pool = self._pool(tx, claim.pools[0])
+        claim.check()
+        pool = self._pool(tx, claim.pools[0], keep=True)
         sub = pool.spec.sub_of(ip)
         if sub is None:
             raise _not_given(pool.spec, ip)
@@ -510,28 +538,24 @@ class Book:
 
     def pool(self, name: str) -> PoolFigures:
         """One pool and its counts. Raises UnknownPool."""
-        with self.database.read() as tx:
-            return catalog.figures(tx, self._pool(tx, name))[0]
+        return self._read(lambda tx: catalog.figures(tx, self._pool(tx, name))[0])
 
     def pools(self) -> list[PoolFigures]:
         """All live pools and their counts, in order of their names."""
-        with self.database.read() as tx:
-            return catalog.figures(tx)
+        return self._read(catalog.figures)
 
     # Shared -------------------------------------------------------------------------------------
 
-    def _pool(self, tx: Tx, name: str) -> Pool:
-        pool = catalog.load(tx, name, self._pools)
+    def _pool(self, tx: Tx, name: str, *, keep: bool = False) -> Pool:
+        """The live pool. ``keep``: as it is until the end of the transaction, so that what is given is of this spec."""
+        pool = catalog.load(tx, name, self._pools, keep=keep)
         self._pools[name] = pool
         return pool
 
     def _cached_pool(self, name: str) -> Pool:
         """As last seen: the set-wise statement does nothing if that is outdated."""
         pool = self._pools.get(name)
-        if pool is None:
-            with self.database.read() as tx:
-                pool = self._pool(tx, name)
-        return pool
+        return pool or self._read(lambda tx: self._pool(tx, name))
 
     def _pools_with(self, tx: Tx, ip: str, name: str | None) -> list[Pool]:
         names = [name] if name else [row.name for row in rows.live_pools(tx)]
@@ -563,18 +587,35 @@ class Book:
     def _again(self, attempt: Callable[[], T]) -> T:
         """Decide anew after a lost race; once more after a connection that died in the pool."""
         reconnected = False
+        lost: Conflict | None = None
         for number in range(self._settings.attempts):
             try:
                 return attempt()
-            except Conflict as lost:
-                conflict = lost
+            except Conflict as error:
+                lost = error
                 time.sleep(_random.uniform(0, 0.002 * 2 ** min(number, 6)))
             except DatabaseAway as away:
                 stale = getattr(away.__cause__, "connection_invalidated", False)
                 if reconnected or not stale:
                     raise
                 reconnected = True
-        raise LockTimeout(f"lost {self._settings.attempts} races in a row; try again") from conflict
+        raise LockTimeout(f"lost {self._settings.attempts} races in a row; try again") from lost
+
+    def _read(self, look: Callable[[Tx], T]) -> T:
+        """What one read-only transaction sees."""
+
+        def attempt() -> T:
+            with self.database.read() as tx:
+                return look(tx)
+
+        return self._again(attempt)
+
+
+_TRANSFERS = {
+    Kind.RECLAIMED: {State.ALLOCATED},
+    Kind.HELD: set(State),
+    Kind.FREED: {State.HELD, State.COOLING},
+}
 
 
 def _asked(claim: Claim, pools: Sequence[Pool]) -> Mapping[tuple[str, int], str]:
@@ -586,9 +627,6 @@ def _asked(claim: Claim, pools: Sequence[Pool]) -> Mapping[tuple[str, int], str]
             raise AddressOutsidePool(", ".join(claim.pools), ip)
         if pool.spec.sub_of(ip) is None:
             raise _not_given(pool.spec, ip)
-        reserved_for = pool.spec.static_owner(ip)
-        if reserved_for is not None and reserved_for != (claim.owner.namespace, claim.owner.pod):
-            raise AddressReserved(pool.name, ip, f"it is reserved for {'/'.join(reserved_for)}")
         key = pool.name, to_int(ip)[0]
         if out.setdefault(key, ip) != ip:
             raise InvalidRequest(
@@ -615,6 +653,10 @@ def _as_event(pool: str, row: AddressRow) -> Event:
         0, row.since, Kind.ALLOCATED, pool, row.ip, row.version, row.state, row.owner, row.attachment, row.node, row.until,
         None, None,
     )  # fmt: skip
+
+
+def _over(row: AddressRow) -> str:
+    return f"{row.state} until {row.until:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _moment(tx: Tx, row: AddressRow) -> datetime:

@@ -1,7 +1,8 @@
 """The pools' side of the book: create, update, delete, and the rows of their addresses.
 
-One transaction at a time changes pools. It never races with an ADD: an ADD locks the row it takes, and so does
-a change that drops an address, so whichever comes second sees what the first did.
+One transaction at a time changes pools. An ADD that is settled step by step keeps the pool as it is meanwhile. One that
+is settled by one statement locks no pool but the row it takes, and so does a change that drops an address: whichever
+comes second sees what the first did.
 """
 
 from __future__ import annotations
@@ -62,9 +63,12 @@ class PoolFigures:
         return (self.allocated + self.held + self.cooling) / self.capacity
 
 
-def load(tx: Tx, name: str, known: Mapping[str, Pool]) -> Pool:
-    """The live pool of that name; its spec is read anew only if it changed since ``known``. Raises UnknownPool."""
-    row = rows.find_pool(tx, name)
+def load(tx: Tx, name: str, known: Mapping[str, Pool], *, keep: bool = False) -> Pool:
+    """The live pool of that name; its spec is read anew only if it changed since ``known``. Raises UnknownPool.
+
+    ``keep``: it does not change until the end of the transaction.
+    """
+    row = rows.find_pool(tx, name, lock="keep" if keep else None)
     if row is None or not row.live:
         raise UnknownPool(name)
     pool = known.get(name)
@@ -91,7 +95,7 @@ def figures(tx: Tx, wanted: Pool | None = None) -> list[PoolFigures]:
 def apply(tx: Tx, spec: PoolSpec, *, actor: str, reason: str | None) -> PoolChange:
     """Create or update a pool. Raises PoolOverlap, PoolInUse, InvalidPool; then nothing has changed."""
     rows.lock_pools(tx)
-    row = rows.find_pool(tx, spec.name, lock=True)
+    row = rows.find_pool(tx, spec.name, lock="change")
     current = read(row) if row and row.live else None
     if current and pools.same(current.spec, spec):
         return PoolChange("unchanged")
@@ -114,33 +118,37 @@ def apply(tx: Tx, spec: PoolSpec, *, actor: str, reason: str | None) -> PoolChan
         rows.update_pool(tx, pool_id, values)
     else:
         pool_id = rows.create_pool(tx, spec.name, values)
-    _place_all(tx, pool_id, spec)
+    _place_all(tx, pool_id, spec, current.spec if current else None)
     kind = Kind.POOL_UPDATED if current else Kind.POOL_CREATED
-    event = rows.append_pool(tx, pool_id, _pool_event(tx, kind, spec, version, actor, reason))
+    event = rows.append_pool(tx, pool_id, _pool_event(tx, pool_id, kind, spec, version, actor, reason))
     return PoolChange("updated" if current else "created", event)
 
 
 def delete(tx: Tx, name: str, *, actor: str, reason: str | None) -> Event:
     """Delete a pool; its history stays. Raises UnknownPool, PoolInUse."""
     rows.lock_pools(tx)
-    row = rows.find_pool(tx, name, lock=True)
+    row = rows.find_pool(tx, name, lock="change")
     if row is None or not row.live:
         raise UnknownPool(name)
-    _refuse_in_use(name, rows.list_states(tx, row.id, (State.ALLOCATED, State.HELD)))
-    rows.drop_unused(tx, row.id)
+    in_use = (State.ALLOCATED, State.HELD)
+    _refuse_in_use(name, rows.list_states(tx, row.id, in_use))
+    rows.drop_unused(tx, row.id)  # waits for every ADD that has locked a row, hence the second look
+    _refuse_in_use(name, rows.list_states(tx, row.id, in_use))
     rows.forget_subs(tx, row.id)
     rows.update_pool(tx, row.id, {"live": False, "version": row.version + 1})
     spec = read(row).spec
     return rows.append_pool(
-        tx, row.id, _pool_event(tx, Kind.POOL_DELETED, spec, row.version + 1, actor, reason)
+        tx, row.id, _pool_event(tx, row.id, Kind.POOL_DELETED, spec, row.version + 1, actor, reason)
     )
 
 
 def grow(tx: Tx, pool: Pool, sub: Sub) -> bool:
-    """Give rows to the next chunk of a large sub; False if all its addresses have rows. One transaction at a time does."""
+    """Give rows to the next chunk of a large sub; False if all its addresses have rows. One transaction at a time does.
+
+    The pool is to be kept meanwhile (see ``load``).
+    """
     if sub.capacity <= walk.WHOLE:
         return False
-    rows.share_pool(tx, pool.id, pool.version)
     walked = rows.walked(tx, pool.id, sub.ordinal)
     if walked >= sub.capacity:
         return False
@@ -154,10 +162,9 @@ def grow(tx: Tx, pool: Pool, sub: Sub) -> bool:
 
 
 def row_of(tx: Tx, pool: Pool, sub: Sub, ip: str) -> AddressRow:
-    """The row of one address, locked; made if the address had none yet."""
+    """The row of one address, locked; made if the address had none yet. The pool is to be kept meanwhile (see ``load``)."""
     found = rows.find_address(tx, pool.id, ip, lock=True)
     if found is None:
-        rows.share_pool(tx, pool.id, pool.version)
         place = Place(ip, sub.family, sub.ordinal, walk.rnd_of(pool.spec, sub, to_int(ip)[1]))
         rows.materialise(tx, pool.id, [place])
         found = rows.find_address(tx, pool.id, ip, lock=True)
@@ -180,8 +187,10 @@ def _refuse_in_use(name: str, in_use: list[AddressRow]) -> None:
         raise PoolInUse(name, first.ip, first.holder(), len(in_use))
 
 
-def _place_all(tx: Tx, pool_id: int, spec: PoolSpec) -> None:
+def _place_all(tx: Tx, pool_id: int, spec: PoolSpec, before: PoolSpec | None) -> None:
     """Make the rows of a pool what its spec says: drop those that leave, move those that move, add the new."""
+    # Places of a Lowest pool are in order, which is what Random must not find
+    redraw = spec.pick_strategy == "Lowest" or (before is not None and before.pick_strategy == "Lowest")
     leaving: list[str] = []
     moving: list[Place] = []
     for old, _ in rows.list_places(tx, pool_id):
@@ -191,7 +200,7 @@ def _place_all(tx: Tx, pool_id: int, spec: PoolSpec) -> None:
             continue
         if spec.static_owner(old.ip):
             rnd = None
-        elif spec.pick_strategy == "Lowest" or old.rnd is None:
+        elif redraw or old.rnd is None:
             rnd = walk.rnd_of(spec, sub, to_int(old.ip)[1])
         else:
             rnd = old.rnd
@@ -201,11 +210,23 @@ def _place_all(tx: Tx, pool_id: int, spec: PoolSpec) -> None:
     _refuse_in_use(spec.name, [row for row in locked if row.state in (State.ALLOCATED, State.HELD)])
     rows.drop_unused(tx, pool_id, leaving)
     rows.place(tx, pool_id, moving)
+    done = (
+        {_walk_of(before, sub): rows.walked(tx, pool_id, sub.ordinal) for sub in before.subs}
+        if before
+        else {}
+    )
     rows.forget_subs(tx, pool_id)
     for sub in spec.subs:
+        walked = done.get(_walk_of(spec, sub), 0)
         count = walk.first_walk(sub)
-        rows.materialise(tx, pool_id, _places(spec, sub, 0, count))
-        rows.set_walked(tx, pool_id, sub.ordinal, count)
+        if walked < count:
+            rows.materialise(tx, pool_id, _places(spec, sub, walked, count - walked))
+        rows.set_walked(tx, pool_id, sub.ordinal, max(walked, count))
+
+
+def _walk_of(spec: PoolSpec, sub: Sub) -> object:
+    """What a sub's walk depends on: while this is the same, the walk goes on from where it stands."""
+    return sub.range, sub.given, spec.pick_strategy
 
 
 def _places(spec: PoolSpec, sub: Sub, walked: int, count: int) -> list[Place]:
@@ -215,6 +236,10 @@ def _places(spec: PoolSpec, sub: Sub, walked: int, count: int) -> list[Place]:
     ]
 
 
-def _pool_event(tx: Tx, kind: Kind, spec: PoolSpec, version: int, actor: str, reason: str | None) -> Event:
+def _pool_event(
+    tx: Tx, pool_id: int, kind: Kind, spec: PoolSpec, version: int, actor: str, reason: str | None
+) -> Event:
+    before, now = rows.pool_changed(tx, pool_id), tx.clock()
+    at = max(before, now) if before else now  # even if the clock was set back
     nobody = (Owner(), Attachment(""), None, None)
-    return Event(0, tx.clock(), kind, spec.name, None, version, None, *nobody, reason, actor, spec.raw)
+    return Event(0, at, kind, spec.name, None, version, None, *nobody, reason, actor, spec.raw)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ledger.events import Attachment, Event, Owner
+from ledger.errors import InvalidRequest
+from ledger.events import Attachment, Event, Owner, storable
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,29 @@ class Claim:
     node: Node = Node()
     asked: tuple[str, ...] = ()
     reason: str | None = None
+
+    def check(self) -> None:
+        """Raise InvalidRequest for what no pool could settle, whatever its spec."""
+        if not self.pools:
+            raise InvalidRequest("pools", (), "names no pool")
+        if len(set(self.pools)) < len(self.pools):
+            raise InvalidRequest("pools", self.pools, "names a pool twice")
+        owner, attachment = self.owner, self.attachment
+        if not attachment.container_id:
+            raise InvalidRequest("containerID", "", "is empty")
+        for name, text in (
+            ("pools", "".join(self.pools)), ("namespace", owner.namespace), ("pod", owner.pod), ("podUID", owner.uid),
+            ("containerID", attachment.container_id), ("ifName", attachment.if_name), ("network", attachment.network),
+            ("node", self.node.name), ("reason", self.reason),
+        ):  # fmt: skip
+            if text is not None and not storable(text):
+                raise InvalidRequest(name, text, "is too long, or holds a character that no database stores")
+        # A slash parts namespace and pod in an owner's key: with one elsewhere, two owners could share a key.
+        for name, text in (("namespace", owner.namespace), ("pod", owner.pod)):
+            if owner.is_pod and ("/" in str(text) or not text):
+                raise InvalidRequest(name, text, "is no name that Kubernetes gives")
+        if not owner.is_pod and "/" in attachment.container_id:
+            raise InvalidRequest("containerID", attachment.container_id, "holds a slash")
 
 
 @dataclass(frozen=True, slots=True)

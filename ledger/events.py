@@ -6,6 +6,7 @@ each address" and nothing needs to be folded. Events are never rewritten; older 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -84,6 +85,23 @@ class Attachment:
     container_id: str
     if_name: str = ""
     network: str = ""
+
+    @property
+    def storable(self) -> bool:
+        """Whether the ledger can hold it; one that is not holds nothing."""
+        return all(map(storable, (self.container_id, self.if_name, self.network)))
+
+
+LONGEST = 512
+"""Bytes of a name or a reason in the ledger. Kubernetes' names have 253 at most; three of these fit into an index's row."""
+
+
+def storable(text: str) -> bool:
+    """Whether both databases can keep the text: no NUL, no half of a surrogate pair, not too long."""
+    return "\0" not in text and len(text.encode("utf-8", "replace")) <= LONGEST and not _HALVES.search(text)
+
+
+_HALVES = re.compile("[\ud800-\udfff]")
 
 
 def owner_key(owner: Owner, attachment: Attachment) -> str:

@@ -17,7 +17,7 @@ from sqlalchemy import event, exc
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from ledger.errors import DatabaseAway, InvalidInput, LedgerError, LockTimeout, SchemaMismatch
+from ledger.errors import DatabaseAway, InvalidInput, InvalidRequest, LockTimeout, SchemaMismatch, TryAgain
 from ledger.schema import HEAD
 
 LOCK_TIMEOUT_MS = 5_000
@@ -26,17 +26,27 @@ LOCK_TIMEOUT_MS = 5_000
 CONNECT_TIMEOUT_S = 5
 
 
-class Conflict(LedgerError):
-    """Somebody else's transaction got there first; decide anew. Never leaves this package and the book."""
+class Conflict(TryAgain):
+    """Somebody else's transaction got there first; decide anew. The book does that itself."""
 
 
-# PostgreSQL: SQLSTATE -> what it means to a caller.
-_BUSY = {"55P03": LockTimeout, "57014": LockTimeout}
+# PostgreSQL's SQLSTATEs, by what they mean to a caller.
+_BUSY = {"55P03", "57014"}  # a lock not had in time, a statement cancelled
 _RACE = {
     "40001",
     "40P01",
     "23505",
 }  # serialization failure, deadlock, unique violation (of named keys, see schema)
+_OTHER_SCHEMA = {"42P01", "42703"}  # no such table, no such column
+# Connection lost, sent away (also: starting up), out of resources, not let in, no such database, I/O error
+_AWAY = ("08", "57", "53", "28", "3D", "58")
+
+# SQLite's result codes, by their beginnings (https://sqlite.org/rescode.html).
+_FILE_BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")
+_FILE_AWAY = (
+    "SQLITE_CANTOPEN", "SQLITE_IOERR", "SQLITE_FULL", "SQLITE_READONLY", "SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_PERM",
+    "SQLITE_AUTH", "SQLITE_NOLFS",
+)  # fmt: skip
 
 
 class Database:
@@ -52,12 +62,15 @@ class Database:
         # SQLite has one writer. Threads of one process queue here, in order, rather than in its busy handler, which
         # sleeps longer and longer; other processes meet there.
         self._one_writer = threading.Lock() if self.sqlite else nullcontext()
+        self._seen: dict[str, bool] = {}
         if self.sqlite:
             self.engine = self._autocommit = _sqlite_engine(self.url)
         else:
-            self.engine = _postgresql_engine(self.url, pool_size)
+            self.engine = _postgresql_engine(self.url, pool_size, self._seen)
             # An engine of its own: switching a pooled connection to autocommit and back costs four round trips.
-            self._autocommit = _postgresql_engine(self.url, pool_size, isolation_level="AUTOCOMMIT")
+            self._autocommit = _postgresql_engine(
+                self.url, pool_size, self._seen, isolation_level="AUTOCOMMIT"
+            )
 
     @property
     def dialect(self) -> str:
@@ -79,7 +92,7 @@ class Database:
         Raises DatabaseAway, LockTimeout, Conflict.
         """
         with self._translated(), self._one_writer, self.engine.begin() as connection:
-            if not self.sqlite and connection.info.get("pooler"):
+            if self._pooler:
                 connection.exec_driver_sql(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
             yield Tx(connection, self.sqlite)
 
@@ -99,13 +112,18 @@ class Database:
 
     @contextmanager
     def quick(self) -> Iterator[Tx]:
-        """For the quick forms. PostgreSQL: each statement its own transaction. SQLite: as ``begin``."""
-        if self.sqlite:
+        """For the quick forms. PostgreSQL: each statement its own transaction. SQLite, and behind PgBouncer: as ``begin``."""
+        if self.sqlite or self._pooler:
             with self.begin() as tx:
                 yield tx
             return
         with self._translated(), self._autocommit.connect() as connection:
             yield Tx(connection, self.sqlite)
+
+    @property
+    def _pooler(self) -> bool:
+        """Whether a pooler stands in between, as far as is known: then only a transaction can carry a time-out."""
+        return self._seen.get("pooler", False)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -117,42 +135,44 @@ class Database:
             raise self._in_our_words(error, error) from error
         except exc.TimeoutError as error:
             raise LockTimeout(f"no free connection to {self.label} in time") from error
+        except UnicodeEncodeError as error:
+            raise InvalidRequest("text", ascii(error.object), "cannot be stored") from error
+        except OSError as error:  # making room for an SQLite file
+            raise DatabaseAway(f"{self.label} cannot be used: {error}") from error
 
     def _in_our_words(self, error: Exception, cause: BaseException | None) -> Exception:
         if isinstance(cause, sqlite3.Error):
             name = getattr(cause, "sqlite_errorname", "")
-            if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            if name.startswith(_FILE_BUSY):
                 return LockTimeout(f"{self.label} is locked by another process")
-            if name.startswith(
-                (
-                    "SQLITE_CANTOPEN",
-                    "SQLITE_IOERR",
-                    "SQLITE_FULL",
-                    "SQLITE_READONLY",
-                    "SQLITE_NOTADB",
-                    "SQLITE_CORRUPT",
-                )
-            ):
+            if name.startswith(_FILE_AWAY):
                 return DatabaseAway(f"{self.label} cannot be used: {cause}")
+            if name == "SQLITE_ERROR":  # the statement does not fit: all ours fit our own schema
+                return self._other_schema(cause)
             return error
         sqlstate = getattr(cause, "sqlstate", None)
         if sqlstate in _RACE:
             return Conflict(str(cause))
         if sqlstate in _BUSY:
-            return _BUSY[sqlstate](f"a lock in {self.label} was not had within {LOCK_TIMEOUT_MS} ms")
+            return LockTimeout(f"a lock in {self.label} was not had within {LOCK_TIMEOUT_MS} ms")
         if sqlstate == "25006":
             return DatabaseAway(f"{self.label} is read-only (a standby?); writes go to the primary")
-        if sqlstate == "42P01":
-            return SchemaMismatch(f"{self.label} has no ledger; run `ipam-ledger db upgrade`")
-        if (
-            getattr(error, "connection_invalidated", False)
-            or sqlstate is None
-            or sqlstate[:2] in ("08", "57", "53", "28", "3D")
-        ):
+        if sqlstate == "42501":
             return DatabaseAway(
-                f"{self.label} cannot be reached: {str(cause).strip() or type(cause).__name__}"
+                f"{self.label} does not let this user: {_said(cause)} (`ipam-ledger db check`)"
             )
+        if sqlstate in _OTHER_SCHEMA:
+            return self._other_schema(cause)
+        if isinstance(error, exc.DataError):  # for one: a NUL, which psycopg refuses to send
+            return InvalidRequest("text", None, _said(cause))
+        if getattr(error, "connection_invalidated", False) or sqlstate is None or sqlstate.startswith(_AWAY):
+            return DatabaseAway(f"{self.label} cannot be reached: {_said(cause)}")
         return error
+
+    def _other_schema(self, cause: BaseException | None) -> SchemaMismatch:
+        return SchemaMismatch(
+            f"{self.label} has not the schema of this program ({_said(cause)}); run `ipam-ledger db upgrade`"
+        )
 
     def revision(self) -> str | None:
         """The schema's revision, None where there is none. Raises DatabaseAway."""
@@ -211,9 +231,6 @@ class Tx:
         result: Any = self.connection.execute(statement, parameters)
         return result  # type: ignore[no-any-return]
 
-    def savepoint(self) -> Any:
-        return self.connection.begin_nested()
-
 
 def _parse(text: str) -> URL:
     hint = "use sqlite:///path/ledger.db or postgresql+psycopg://user@host/database"
@@ -225,7 +242,7 @@ def _parse(text: str) -> URL:
         url = url.set(drivername="postgresql+psycopg")
     if url.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
         raise InvalidInput("database URL", url.render_as_string(hide_password=True), f"not supported; {hint}")
-    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
+    if url.get_backend_name() == "sqlite" and (url.database or ":").startswith((":", "file:")):
         raise InvalidInput("database URL", text, f"a ledger is kept in a file; {hint}")
     return url
 
@@ -266,7 +283,7 @@ def _sqlite_engine(url: URL) -> Engine:
     return engine
 
 
-def _postgresql_engine(url: URL, pool_size: int, **options: Any) -> Engine:
+def _postgresql_engine(url: URL, pool_size: int, seen: dict[str, bool], **options: Any) -> Engine:
     defaults = {
         "connect_timeout": str(CONNECT_TIMEOUT_S),
         "application_name": "ipam-ledger",
@@ -287,12 +304,12 @@ def _postgresql_engine(url: URL, pool_size: int, **options: Any) -> Engine:
     )
 
     @event.listens_for(engine, "connect")
-    def _configure(connection: Any, record: ConnectionPoolEntry) -> None:
+    def _configure(connection: Any, _: ConnectionPoolEntry) -> None:
         # PgBouncer hands out a process id of its own: behind it a session is not ours to prepare or set things in.
         backend = connection.execute("SELECT pg_backend_pid()").fetchone()[0]
         connection.rollback()  # of the SELECT
         if backend != connection.info.backend_pid:
-            record.info["pooler"] = True
+            seen["pooler"] = True
             connection.prepare_threshold = None
             return
         connection.execute(f"SET lock_timeout = {LOCK_TIMEOUT_MS}")
@@ -302,6 +319,11 @@ def _postgresql_engine(url: URL, pool_size: int, **options: Any) -> Engine:
         connection.commit()
 
     return engine
+
+
+def _said(cause: BaseException | None) -> str:
+    """The first line of what a driver says; the others repeat the statement or the parameters."""
+    return str(cause).strip().partition("\n")[0] or type(cause).__name__
 
 
 def _json(value: Any) -> str:

@@ -53,6 +53,17 @@ def allocate(tx: Tx, picks: Picks, claims: Sequence[tuple[int, Claim]]) -> list[
     return quick_postgresql.allocate(tx, picks, claims)
 
 
+def sweep(tx: Tx, limit: int, pool_id: int | None, actor: str) -> list[Event]:
+    """Free cooling and held addresses whose time has come, of one pool or of all, at most so many; those others are at are passed over."""
+    if tx.sqlite:
+        from ledger.store import quick_sqlite
+
+        return quick_sqlite.sweep(tx, limit, pool_id, actor)
+    from ledger.store import quick_postgresql
+
+    return quick_postgresql.sweep(tx, limit, pool_id, actor)
+
+
 def release(tx: Tx, attachments: Sequence[Attachment], reason: str, actor: str) -> list[list[Event]]:
     """Release what each attachment holds, if anything; the events of each, in the order given."""
     if tx.sqlite:

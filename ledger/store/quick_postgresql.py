@@ -15,7 +15,7 @@ from ledger.store.database import Tx
 from ledger.store.quick import Picks, Settled
 
 # Rules 1, 2, 5 and 6 of design.md. ``best`` finds, for each claim, what its attachment or owner holds or had;
-# ``locked`` takes those rows only if they are still as seen; the others get the next free ones in picking order.
+# ``locked`` takes those rows only if they are still as seen, and still of the pool; the others get the next free ones in picking order.
 # FOR UPDATE cannot stand under UNION, so the wrap-around is two steps. The clock is read after the locks are had.
 _ALLOCATE = """
 WITH req AS MATERIALIZED (
@@ -44,7 +44,8 @@ WITH req AS MATERIALIZED (
 ), locked AS MATERIALIZED (
     SELECT b.n, b.rule, a.ip FROM best b
     JOIN address a ON a.pool_id = %(pool_id)s AND a.ip = b.ip AND a.version = b.version
-    WHERE b.rule > 1 ORDER BY a.ip FOR UPDATE OF a
+    WHERE b.rule = 2 OR (b.rule = 5 AND a.rnd IS NOT NULL AND a.sub = ANY(%(subs)s::int[]))
+    ORDER BY a.ip FOR UPDATE OF a
 ), need AS MATERIALIZED (
     SELECT n, row_number() OVER (ORDER BY n) AS k FROM req WHERE n NOT IN (SELECT n FROM best)
 ), after_start AS MATERIALIZED (
@@ -113,6 +114,31 @@ SELECT c.n, w.seq, c.since, c.name, c.ip, c.version, c.state, c.namespace, c.pod
 FROM changed c JOIN written w ON w.pool_id = c.pool_id AND w.ip = c.ip
 """
 
+_SWEEP = """
+WITH due AS MATERIALIZED (
+    SELECT pool_id, ip, format('%%s until %%s', state, to_char(until AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')) AS reason
+    FROM address
+    WHERE until IS NOT NULL AND until <= clock_timestamp() AND state IN ('cooling', 'held')
+      AND (%(pool_id)s::int IS NULL OR pool_id = %(pool_id)s)
+    LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), changed AS (
+    UPDATE address a SET version = a.version + 1, since = greatest(clock_timestamp(), a.since), state = 'free', until = NULL
+    FROM due d JOIN pool p ON p.id = d.pool_id
+    WHERE a.pool_id = d.pool_id AND a.ip = d.ip
+    RETURNING d.reason, p.name, a.*
+), written AS (
+    INSERT INTO ledger (xid, at, pool_id, ip, version, kind, state, namespace, pod, pod_uid, container_id, if_name,
+                        network, node, reason, actor)
+    SELECT pg_current_xact_id(), since, pool_id, ip, version, 'Freed', state, namespace, pod, pod_uid, container_id,
+           if_name, network, node, reason, %(actor)s
+    FROM changed ORDER BY pool_id, ip
+    RETURNING seq, pool_id, ip
+)
+SELECT w.seq, c.since, c.name, c.ip, c.version, c.namespace, c.pod, c.pod_uid, c.container_id, c.if_name, c.network,
+       c.node, c.reason
+FROM changed c JOIN written w ON w.pool_id = c.pool_id AND w.ip = c.ip ORDER BY w.seq
+"""
+
 
 def allocate(tx: Tx, picks: Picks, claims: Sequence[tuple[int, Claim]]) -> list[Settled]:
     """Settle what can be settled in one statement; claims are given as (index, claim). Raises Conflict for a lost race."""
@@ -145,6 +171,19 @@ def allocate(tx: Tx, picks: Picks, claims: Sequence[tuple[int, Claim]]) -> list[
             )  # fmt: skip
         out.append(Settled(n, ip, event))
     return out
+
+
+def sweep(tx: Tx, limit: int, pool_id: int | None, actor: str) -> list[Event]:
+    """Free at most ``limit`` cooling and held addresses whose time has come, in one statement."""
+    parameters = {"limit": limit, "pool_id": pool_id, "actor": actor}
+    return [
+        Event(
+            row.seq, row.since.astimezone(UTC), Kind.FREED, row.name, row.ip, row.version, State.FREE,
+            Owner(row.namespace, row.pod, row.pod_uid), Attachment(row.container_id, row.if_name, row.network), row.node,
+            None, row.reason, actor,
+        )
+        for row in tx.connection.exec_driver_sql(_SWEEP, parameters)
+    ]  # fmt: skip
 
 
 def release(tx: Tx, attachments: Sequence[Attachment], reason: str, actor: str) -> list[list[Event]]:

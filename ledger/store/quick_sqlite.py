@@ -49,6 +49,13 @@ FROM address a JOIN pool p ON p.id = a.pool_id
 WHERE a.state = 'allocated' AND a.container_id = ? AND a.if_name = ? AND a.network = ?
 """
 
+_DUE = """
+SELECT a.pool_id, p.name, a.ip, a.version, a.state, a.since, a.until, a.namespace, a.pod, a.pod_uid, a.container_id,
+       a.if_name, a.network, a.node
+FROM address a JOIN pool p ON p.id = a.pool_id
+WHERE a.until IS NOT NULL AND a.until <= ? AND a.state IN ('cooling', 'held') AND coalesce(a.pool_id = ?, 1) LIMIT ?
+"""
+
 _LEAVE = "UPDATE address SET version = ?, state = ?, since = ?, until = ? WHERE pool_id = ? AND ip = ?"
 
 _WRITE = """
@@ -111,6 +118,38 @@ def release(tx: Tx, attachments: Sequence[Attachment], reason: str, actor: str) 
             events.append(_write(cursor, pool_id, event))
         out.append(events)
     return out
+
+
+def sweep(tx: Tx, limit: int, pool_id: int | None, actor: str) -> list[Event]:
+    cursor = _cursor(tx)
+    now = tx.clock()
+    events = []
+    due = cursor.execute(_DUE, (rfc3339(now), pool_id, limit)).fetchall()
+    for (
+        pid,
+        pool,
+        ip,
+        version,
+        state,
+        since,
+        until,
+        namespace,
+        pod,
+        uid,
+        container,
+        interface,
+        network,
+        node,
+    ) in due:
+        reason = f"{state} until {until[:19]}Z"
+        at = max(now, parse_rfc3339(since))
+        event = Event(
+            0, at, Kind.FREED, pool, ip, version + 1, State.FREE, Owner(namespace, pod, uid),
+            Attachment(container, interface, network), node, None, reason, actor,
+        )  # fmt: skip
+        cursor.execute(_LEAVE, (event.version, str(event.state), rfc3339(at), None, pid, ip))
+        events.append(_write(cursor, pid, event))
+    return events
 
 
 def _cursor(tx: Tx) -> Cursor:

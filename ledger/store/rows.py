@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
@@ -94,22 +94,15 @@ def lock_pools(tx: Tx) -> None:
         tx.connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('ipam-ledger pools'))")
 
 
-def find_pool(tx: Tx, name: str, *, lock: bool = False) -> PoolRow | None:
-    """The pool of that name, deleted or not. ``lock``: until the end of the transaction."""
+def find_pool(tx: Tx, name: str, *, lock: Literal["keep", "change"] | None = None) -> PoolRow | None:
+    """The pool of that name, deleted or not. ``lock``: until the end of the transaction nobody changes it, or looks at it to keep it."""
     query = sa.select(pool).where(pool.c.name == name)
-    row = tx.execute(query.with_for_update() if lock else query).first()
+    row = tx.execute(query.with_for_update(read=lock == "keep") if lock else query).first()
     return _pool_row(row) if row else None
 
 
 def live_pools(tx: Tx) -> list[PoolRow]:
     return [_pool_row(row) for row in tx.execute(sa.select(pool).where(pool.c.live).order_by(pool.c.name))]
-
-
-def share_pool(tx: Tx, pool_id: int, version: int) -> None:
-    """Keep the pool from changing until the end of the transaction. Raises Conflict if it is not at ``version``."""
-    query = sa.select(pool.c.id).where(pool.c.id == pool_id, pool.c.version == version, pool.c.live)
-    if tx.execute(query.with_for_update(read=True)).first() is None:
-        raise Conflict("the pool has just changed")
 
 
 def create_pool(tx: Tx, name: str, values: Mapping[str, Any]) -> int:
@@ -118,6 +111,12 @@ def create_pool(tx: Tx, name: str, values: Mapping[str, Any]) -> int:
 
 def update_pool(tx: Tx, pool_id: int, values: Mapping[str, Any]) -> None:
     tx.execute(sa.update(pool).where(pool.c.id == pool_id).values(**values))
+
+
+def pool_changed(tx: Tx, pool_id: int) -> datetime | None:
+    """The time of the pool's newest event, None if it has none yet."""
+    query = sa.select(ledger.c.at).where(ledger.c.pool_id == pool_id, ledger.c.ip.is_(None))
+    return tx.execute(query.order_by(ledger.c.version.desc()).limit(1)).scalar()
 
 
 def pool_name(tx: Tx, pool_id: int) -> str:
@@ -170,7 +169,7 @@ def find_known(tx: Tx, pool_id: int, family: int, owner: str, attachment: Attach
     return list(found.values())
 
 
-def find_attachment(tx: Tx, attachment: Attachment, *, lock: bool) -> list[AddressRow]:
+def find_attachment(tx: Tx, attachment: Attachment) -> list[AddressRow]:
     """Every address that this attachment holds, in whatever pool."""
     query = sa.select(address).where(
         ALLOCATED,
@@ -178,7 +177,7 @@ def find_attachment(tx: Tx, attachment: Attachment, *, lock: bool) -> list[Addre
         address.c.if_name == attachment.if_name,
         address.c.network == attachment.network,
     )
-    return [_address_row(row) for row in tx.execute(query.with_for_update() if lock else query)]
+    return [_address_row(row) for row in tx.execute(query)]
 
 
 def find_address(tx: Tx, pool_id: int, ip: str, *, lock: bool) -> AddressRow | None:
@@ -203,6 +202,12 @@ def pick_free(tx: Tx, pool_id: int, ordinal: int, start: int) -> AddressRow | No
     return None
 
 
+def any_free(tx: Tx, pool_id: int, ordinals: Sequence[int]) -> bool:
+    """Whether anything could be picked from these subs once others let go of it."""
+    query = sa.select(address.c.ip).where(address.c.pool_id == pool_id, address.c.sub.in_(ordinals), FREE)
+    return tx.execute(query.where(address.c.rnd.is_not(None)).limit(1)).first() is not None
+
+
 def list_allocated(tx: Tx, pool_id: int, ordinals: Sequence[int]) -> list[AddressRow]:
     query = sa.select(address).where(address.c.pool_id == pool_id, address.c.sub.in_(ordinals), ALLOCATED)
     return [_address_row(row) for row in tx.execute(query)]
@@ -212,19 +217,6 @@ def list_on_network(tx: Tx, network: str, node: str) -> list[AddressRow]:
     """The addresses allocated on one node to one network, locked."""
     query = sa.select(address).where(ALLOCATED, address.c.network == network, address.c.node == node)
     return [_address_row(row) for row in tx.execute(query.order_by(address.c.ip).with_for_update())]
-
-
-def list_due(tx: Tx, now: datetime, limit: int, pool_id: int | None = None) -> list[AddressRow]:
-    """Cooling and held addresses whose time has come, locked; those others are at are passed over."""
-    query = sa.select(address).where(
-        address.c.state.in_((State.COOLING.value, State.HELD.value)),
-        address.c.until.is_not(None),
-        address.c.until <= now,
-    )
-    if pool_id is not None:
-        query = query.where(address.c.pool_id == pool_id)
-    query = query.limit(limit).with_for_update(skip_locked=True)
-    return [_address_row(row) for row in tx.execute(query)]
 
 
 def list_states(tx: Tx, pool_id: int, states: Sequence[State]) -> list[AddressRow]:
@@ -375,13 +367,17 @@ def drop_unused(tx: Tx, pool_id: int, ips: Sequence[str] | None = None) -> None:
 
 def place(tx: Tx, pool_id: int, places: Iterable[Place]) -> None:
     """Put addresses that have rows at other places in the picking order."""
-    statement = (
-        sa.update(address)
-        .where(address.c.pool_id == pool_id, address.c.ip == sa.bindparam("at_ip"))
-        .values(sub=sa.bindparam("to_sub"), rnd=sa.bindparam("to_rnd"))
-    )
     for chunk in _chunks(places):
-        tx.execute(statement, [{"at_ip": p.ip, "to_sub": p.sub, "to_rnd": p.rnd} for p in chunk])
+        if tx.sqlite:
+            moved = "UPDATE address SET sub = ?, rnd = ? WHERE pool_id = ? AND ip = ?"
+            tx.connection.exec_driver_sql(moved, [(p.sub, p.rnd, pool_id, p.ip) for p in chunk])
+        else:
+            columns = ([p.ip for p in chunk], [p.sub for p in chunk], [p.rnd for p in chunk])
+            moved = """
+                UPDATE address a SET sub = p.sub, rnd = p.rnd
+                FROM unnest(%s::inet[], %s::int[], %s::bigint[]) AS p(ip, sub, rnd) WHERE a.pool_id = %s AND a.ip = p.ip
+            """
+            tx.connection.exec_driver_sql(moved, (*columns, pool_id))
 
 
 def walked(tx: Tx, pool_id: int, ordinal: int) -> int:
