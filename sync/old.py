@@ -7,7 +7,7 @@ from typing import Final
 
 from ledger.errors import LedgerError
 from sync.errors import KubeError, Refused
-from sync.kube import IPPOOLS, Api, Resource
+from sync.kube import IPPOOLS, PAGE, Api, Resource
 
 _WHEREABOUTS: Final = "/apis/whereabouts.cni.cncf.io/v1alpha1"
 KINDS: Final[dict[str, tuple[Resource, ...]]] = {
@@ -42,7 +42,7 @@ def read(kind: str, kubeconfig: str | None = None) -> Iterator[tuple[str, object
 
 def _list(api: Api, resource: Resource, *, optional: bool) -> Iterator[tuple[str, object]]:
     try:
-        for items, _ in api.pages(resource):
+        for items, _ in api.pages(resource, page=PAGE):
             for item in items:
                 yield f"{api.host} {resource.name}", item
     except Refused as error:
