@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ledger.errors import PoolExhausted
 from tests.servers.apiserver import ApiError
 from tests.sync.scene import Scene, wait_for
 
@@ -42,7 +43,8 @@ class Kubelet:
         return {name: ip for name, (_, ip) in self.runs.items()}
 
     def until(self, *names: str) -> dict[str, str]:
-        return dict(wait_for(lambda: set(ips := self.step()) == set(names) and ips, seconds=20))
+        found = wait_for(lambda: (ips := self.step()).keys() == set(names) and [ips], seconds=20)
+        return dict(found[0])
 
 
 @pytest.fixture
@@ -123,7 +125,7 @@ def test_scaled_down_it_is_freed_scaled_up_and_gone_for_a_while_it_is_held(
     wait_for(lambda: scene.status().get("held") == 1)
     # nobody else gets it, even if nothing else is left
     assert {scene.take("a"), scene.take("b")}.isdisjoint(before.values())
-    with pytest.raises(Exception, match="exhausted"):
+    with pytest.raises(PoolExhausted):
         scene.take("c")
     scene.give_back("a")
     scene.give_back("b")
