@@ -13,10 +13,37 @@ from typing import NoReturn
 
 from cni.handlers import Handlers, refusal_of
 from cni.keyed import KeyedLock
+from cni.node import own_addresses
 from cni.spec import MAX_STDIN, Call, Code, Refusal, Verb
 from ledger.book import Book
 from ledger.claims import Node
+from ledger.events import Event
+from ledger.evidence import Evidence, NeverGone
 from ledger.store import Database
+
+log = logging.getLogger(__name__)
+
+
+class ClusterEvidence:
+    """Asks the API server of the configuration's ``kubeConfig``; connects when a full pool first asks, not before.
+
+    Its client library takes longer to import than everything else here. What keeps it from asking is no evidence.
+    """
+
+    def __init__(self, kube_config: str) -> None:
+        self._kube_config = kube_config
+        self._found: Evidence | None = None
+
+    def ended(self, holder: Event) -> str | None:
+        if self._found is None:
+            from cni.main import cluster
+
+            try:
+                self._found, _ = cluster(f"cluster:{self._kube_config}", Node(), True, True)
+            except Exception as error:
+                log.warning("no evidence: %s", error)
+                self._found = NeverGone()
+        return self._found.ended(holder)
 
 
 def main() -> NoReturn:
@@ -42,10 +69,12 @@ def reply(env: dict[str, str], stdin: bytes) -> tuple[int, bytes]:
     try:
         database = Database(call.conf.ledger, pool_size=1)
         try:
-            book = Book(database, actor=f"k8s-ipam/{node}")
+            evidence = ClusterEvidence(call.conf.kube_config) if call.conf.kube_config else NeverGone()
+            book = Book(database, actor=f"k8s-ipam/{node}", evidence=evidence)
             if call.verb is not Verb.STATUS:  # which asks that itself
                 book.ready()
-            return Handlers(book, node=Node(name=node), containers=KeyedLock()).reply(env, stdin)
+            here = Node(name=node, addresses=own_addresses())
+            return Handlers(book, node=here, containers=KeyedLock()).reply(env, stdin)
         finally:
             database.close()
     except Exception as error:

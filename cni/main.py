@@ -20,6 +20,7 @@ from cni.delqueue import DelQueue
 from cni.desk import AgentDesk
 from cni.handlers import Handlers
 from cni.keyed import KeyedLock
+from cni.node import own_addresses
 from ledger.book import Book
 from ledger.claims import Node
 from ledger.errors import InvalidInput, SchemaMismatch, TryAgain
@@ -215,17 +216,6 @@ def _replaces(handlers: Handlers, learn: Callable[[], Node]) -> Callable[[], str
         return f"addresses {', '.join(found.addresses) or 'unknown'}, {len(found.labels or ())} labels"
 
     return cycle
-
-
-def own_addresses() -> tuple[str, ...]:
-    """The addresses that packets to the outside leave from, of each family. Sends nothing."""
-    found = []
-    # Documentation addresses (RFC 5737, RFC 3849): a route is looked up for them as for any other.
-    for family, outside in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
-        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((outside, 9))
-            found.append(str(probe.getsockname()[0]))
-    return tuple(found)
 
 
 def _label(text: str) -> tuple[str, str]:

@@ -64,6 +64,19 @@ def test_errors_are_those_of_the_agent(plugin: str, book: Book, db_url: str) -> 
     book.database.close()
 
 
+def test_a_cluster_that_cannot_be_asked_is_no_evidence(
+    plugin: str, book: Book, db_url: str, tmp_path: Path
+) -> None:
+    stdin = conf(db_url, "tiny")
+    stdin["ipam"]["kubeConfig"] = str(tmp_path / "missing")
+    for i in range(2):
+        assert run(plugin, "ADD", stdin, container=f"c{i}", pod=f"default/p{i}").code == 0
+    answer = k8s_ipam(cni_env("ADD", container="c2", pod="default/p2"), stdin, program=plugin)
+    assert answer.json["code"] == 100
+    assert "no evidence" in answer.stderr
+    book.database.close()
+
+
 def test_a_large_input_goes_along(plugin: str, sqlite_url: str) -> None:
     """More than a pipe holds, so that the client cannot just write it into one."""
     book = Book(Database(sqlite_url), actor="test")

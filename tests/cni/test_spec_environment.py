@@ -68,7 +68,7 @@ def test_the_client_knows_the_same_table() -> None:
     assert client.MAX_STDIN == spec.MAX_STDIN
 
 
-@pytest.mark.parametrize("command", ["", "add", "ADDD", "UPDATE", "ADD\n", "\udcff"])
+@pytest.mark.parametrize("command", ["", "add", "ADD2", "UPDATE", "ADD\n", "\udcff"])
 def test_an_unknown_command_is_an_error_of_the_environment(command: str) -> None:
     env = {**cni_env("ADD"), "CNI_COMMAND": command}
     with pytest.raises(Refusal) as caught:
