@@ -35,7 +35,7 @@ from ledger.errors import (
     TryAgain,
     UnknownAddress,
 )
-from ledger.events import Attachment, Event, Kind, Reason, State, owner_key
+from ledger.events import Attachment, Event, Kind, Reason, State, owner_key, storable
 from ledger.evidence import Evidence, NeverGone
 from ledger.lane import Lane
 from ledger.pools import PoolSpec, Sub
@@ -364,22 +364,27 @@ class Book:
 
     def release(self, attachment: Attachment) -> list[Event]:
         """Release what this attachment holds, in whatever pool; [] if it holds nothing (a repeated or late DEL)."""
-        return self._releases(attachment) if attachment.storable else []
+        return self._releases(attachment)
 
     def release_many(
         self, attachments: Sequence[Attachment], *, reason: str = Reason.DEL.value
     ) -> list[list[Event]]:
         """The same for a batch, in one transaction."""
+        asked = [index for index, each in enumerate(attachments) if each.storable]
 
         def release() -> list[list[Event]]:
             with self.database.quick() as tx:
-                return quick.release(tx, attachments, reason, self.actor)
+                return quick.release(tx, [attachments[index] for index in asked], reason, self.actor)
 
-        return self._again(release)
+        out: list[list[Event]] = [[] for _ in attachments]
+        for index, events in zip(asked, self._again(release) if asked else (), strict=True):
+            out[index] = events
+        return out
 
     def release_ip(self, ip: str, *, pool: str | None = None, reason: str) -> Event:
         """Release an address by hand. Raises UnknownAddress, UnknownPool, NotHeld, InvalidRequest (several pools have it)."""
         ip = canonical(ip, "ip")
+        _check_reason(reason)
 
         def release() -> Event:
             with self.database.begin() as tx:
@@ -451,6 +456,7 @@ class Book:
         had → held until ``until``, or for good) or FREED (held or cooling → free). Raises UnknownPool, InvalidRequest.
         """
         ip = canonical(ip, "ip")
+        _check_reason(reason)
 
         def transfer() -> Event | None:
             with self.database.begin() as tx:
@@ -520,6 +526,7 @@ class Book:
 
     def apply_pool(self, spec: PoolSpec, *, reason: str | None = None) -> PoolChange:
         """Create or update a pool; nothing if it is so already. Raises PoolOverlap, PoolInUse, InvalidPool."""
+        _check_reason(reason)
 
         def apply() -> PoolChange:
             with self.database.begin() as tx:
@@ -529,6 +536,7 @@ class Book:
 
     def delete_pool(self, name: str, *, reason: str | None = None) -> Event:
         """Delete a pool; its history stays. Raises UnknownPool, PoolInUse."""
+        _check_reason(reason)
 
         def delete() -> Event:
             with self.database.begin() as tx:
@@ -616,6 +624,11 @@ _TRANSFERS = {
     Kind.HELD: set(State),
     Kind.FREED: {State.HELD, State.COOLING},
 }
+
+
+def _check_reason(reason: str | None) -> None:
+    if reason is not None and not storable(reason):
+        raise InvalidRequest("reason", reason, "is too long, or holds a character that no database stores")
 
 
 def _asked(claim: Claim, pools: Sequence[Pool]) -> Mapping[tuple[str, int], str]:
