@@ -482,6 +482,7 @@ class Term:
             self.settings.limits,
         )
         self._memory = plan.memory
+        news = plan.suspended != self._suspended
         self._suspend(plan)
         evidence = ApiEvidence(self.api, patient=True)
         taken = []
@@ -492,8 +493,8 @@ class Term:
                 continue
             if self.book.transfer(holder.pool, holder.ip, holder.version, Kind.RECLAIMED, reason=why):
                 taken.append(f"{holder.ip} of {holder.owner.namespace}/{holder.owner.pod} ({why})")
-        if plan.suspended:
-            return f"suspended: {plan.suspended}"
+        if news:
+            return f"suspended: {plan.suspended}" if plan.suspended else "no longer suspended"
         return f"reclaimed {', '.join(taken)}" if taken else None
 
     def _suspend(self, plan: reconcile.Sweep) -> None:

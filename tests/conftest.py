@@ -15,6 +15,7 @@
 ``agents``             starts agents: ``agents(db_url)``; see ``tests.servers.agent``
 ``control_plane``      a real kube-apiserver with its etcd, one a worker; see ``tests.servers.apiserver``
 ``cluster``            the same with the IPPool's definition
+``namespace``          a namespace of the test's own in it
 ``keeper``             undoes things in the end, even if the run is killed
 =====================  =====================================================================================
 """
@@ -35,6 +36,7 @@ from tests.servers import apiserver_fixtures, need
 from tests.servers.agent import Agent
 from tests.servers.apiserver_fixtures import cluster as cluster
 from tests.servers.apiserver_fixtures import control_plane as control_plane
+from tests.servers.apiserver_fixtures import namespace as namespace
 from tests.servers.keeper import Keeper
 from tests.servers.postgres import AUDITOR, HOW, WRITER, PgBouncer, PostgresServer, as_user, find
 

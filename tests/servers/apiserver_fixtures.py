@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tests.servers import kubeprograms, need
 from tests.servers.apiserver import ControlPlane
 from tests.servers.keeper import Keeper
 
+_numbers = itertools.count(1)
 CRDS = Path(__file__).parents[2] / "crds"
 
 
@@ -34,6 +36,14 @@ def cluster(control_plane: ControlPlane) -> ControlPlane:
     control_plane.apply(CRDS / "ippool.yaml")
     control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd/ippools.ipam.k8s.io")
     return control_plane
+
+
+@pytest.fixture
+def namespace(cluster: ControlPlane) -> str:
+    """A namespace of the test's own."""
+    name = f"t{next(_numbers)}"
+    cluster.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    return name
 
 
 def mark(items: list[pytest.Item]) -> None:

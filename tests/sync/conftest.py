@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from sync.kube import Api
 from tests.servers.agent import Agent
-from tests.servers.apiserver import ApiError, ControlPlane
+from tests.servers.apiserver import ControlPlane
 from tests.servers.keeper import Keeper
 from tests.sync.scene import Scene
-
-_numbers = itertools.count(1)
 
 
 @pytest.fixture
@@ -23,15 +19,6 @@ def api(cluster: ControlPlane) -> Iterator[Api]:
     api = Api.connect(cluster.kubeconfig, seconds=5)
     yield api
     api.close()
-
-
-@pytest.fixture
-def namespace(cluster: ControlPlane) -> str:
-    """A namespace of the test's own."""
-    name = f"t{next(_numbers)}"
-    with contextlib.suppress(ApiError):
-        cluster.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
-    return name
 
 
 @pytest.fixture
