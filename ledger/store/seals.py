@@ -8,6 +8,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from ledger.errors import LedgerCorrupt
 from ledger.events import Cursor
 from ledger.merkle import HASH, TILE, Node, TileReader
 from ledger.schema import checkpoint, seal, seal_node
@@ -100,8 +101,16 @@ def batches(tx: Tx, first: int, limit: int) -> list[Batch]:
     """Batches in tree order, from the one that holds leaf ``first`` or follows it."""
     query = sa.select(seal).where(seal.c.first >= first).order_by(seal.c.first).limit(limit)
     return [
-        Batch(r.first, from_runs(r.seqs), bytes(r.hashes), Cursor(r.xid, r.seq)) for r in tx.execute(query)
+        Batch(r.first, _events(r.first, r.seqs), bytes(r.hashes), Cursor(r.xid, r.seq))
+        for r in tx.execute(query)
     ]
+
+
+def _events(first: int, text: str) -> tuple[int, ...]:
+    try:
+        return from_runs(text)
+    except ValueError as error:
+        raise LedgerCorrupt(f"the seal at entry {first} is damaged: {error}", first=first) from error
 
 
 def find(tx: Tx, seq: int) -> tuple[int, bytes] | None:
@@ -109,11 +118,12 @@ def find(tx: Tx, seq: int) -> tuple[int, bytes] | None:
     query = sa.select(seal.c.first, seal.c.seqs, seal.c.hashes).where(
         seal.c.max_seq >= seq, seal.c.min_seq <= seq
     )
-    for first, text, hashes in tx.execute(query.order_by(seal.c.max_seq).execution_options(yield_per=16)):
-        seqs = from_runs(text)
-        if seq in seqs:
-            at = seqs.index(seq)
-            return first + at, bytes(hashes[at * HASH : (at + 1) * HASH])
+    with tx.execute(query.order_by(seal.c.max_seq).execution_options(yield_per=16)) as found:
+        for first, text, hashes in found:
+            seqs = _events(first, text)
+            if seq in seqs:
+                at = seqs.index(seq)
+                return first + at, bytes(hashes[at * HASH : (at + 1) * HASH])
     return None
 
 
@@ -139,8 +149,9 @@ def tiles(tx: Tx) -> TileReader:
 def nodes(tx: Tx, level: int) -> Iterator[tuple[int, bytes]]:
     """All stored nodes of a level, in order."""
     query = sa.select(seal_node.c.idx, seal_node.c.hash).where(seal_node.c.level == level)
-    for idx, digest in tx.execute(query.order_by(seal_node.c.idx).execution_options(yield_per=1_000)):
-        yield idx, bytes(digest)
+    with tx.execute(query.order_by(seal_node.c.idx).execution_options(yield_per=1_000)) as found:
+        for idx, digest in found:
+            yield idx, bytes(digest)
 
 
 def add_checkpoint(tx: Tx, origin: str, size: int, root: bytes, note: str) -> None:

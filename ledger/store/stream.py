@@ -11,9 +11,12 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import sqlalchemy as sa
+
 from ledger.canonical import COPY_NULL, leaf_of, leaf_of_copy
 from ledger.errors import LedgerCorrupt
 from ledger.events import Attachment, Cursor, Event, Kind, Owner, State, parse_rfc3339
+from ledger.schema import ledger
 from ledger.store.database import Tx
 
 Row = tuple[Any, ...]
@@ -182,9 +185,13 @@ def cursor_of(row: Row) -> Cursor:
 def settled_until(tx: Tx, cursor: Cursor) -> Iterator[int]:
     """The positions of all events up to a cursor, in no order."""
     if tx.sqlite:
-        query, parameters = "SELECT seq FROM ledger WHERE seq <= ?", (cursor.seq,)
+        where = ledger.c.seq <= cursor.seq
     else:
-        query = "SELECT seq FROM ledger WHERE (xid, seq) <= (%s::text::xid8, %s)"
-        parameters = (str(cursor.xid), cursor.seq)  # type: ignore[assignment]
-    for (seq,) in tx.connection.execution_options(yield_per=10_000).exec_driver_sql(query, parameters):
-        yield int(seq)
+        end = sa.tuple_(
+            sa.literal_column(f"'{int(cursor.xid)}'::xid8"), sa.literal(cursor.seq, sa.BigInteger)
+        )
+        where = sa.tuple_(ledger.c.xid, ledger.c.seq) <= end
+    query = sa.select(ledger.c.seq).where(where).execution_options(yield_per=10_000)
+    with tx.execute(query) as found:
+        for (seq,) in found:
+            yield int(seq)

@@ -1,0 +1,161 @@
+"""The seals' part of ``verify``: every sealed event is what was sealed, and every checkpoint signs this history."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+
+from ledger.checkpoint import Checkpoint, open_checkpoint, peek
+from ledger.errors import InvalidInput
+from ledger.merkle import HASH, TILE, GrowingTree, NotProven, TileReader, fold, leaf_hash, root_at
+from ledger.note import VerifierKey
+from ledger.seal import Outside
+from ledger.store import Tx, seals, stream
+from ledger.store.seals import Batch
+from ledger.store.stream import Leaf
+from ledger.verify import Check, Finding, Progress
+
+BATCHES = 128
+"""Batches read at a time; at most 32,768 events."""
+
+
+def checks(keys: Sequence[VerifierKey] = (), outside: Outside | None = None) -> tuple[Check, ...]:
+    """``keys``: whose signatures are known; those of others are not checked. ``outside``: where a checkpoint is kept."""
+    return (
+        Check("seals", "every sealed event is what was sealed, in the order it was sealed", events),
+        Check(
+            "checkpoints",
+            "every checkpoint signs this history and no other",
+            lambda tx, progress: checkpoints(tx, keys, outside),
+        ),
+    )
+
+
+def events(tx: Tx, progress: Progress) -> Iterator[Finding]:
+    tree, seen = GrowingTree(), _Seen()
+    expected = _nodes(tx)
+    while batches := seals.batches(tx, tree.size, BATCHES):
+        leaves = stream.leaves_by_seq(tx, [seq for batch in batches for seq in batch.seqs])
+        for batch in batches:
+            if batch.first != tree.size or len(batch.hashes) != len(batch.seqs) * HASH:
+                yield Finding(
+                    f"the seal of entries {batch.first} to {batch.end - 1} is damaged or out of order: entry {tree.size} should follow"
+                )
+                return
+            yield from _batch(tx, batch, leaves, seen)
+            for node in tree.extend(batch.hashes):
+                stored = next(expected, None)
+                if stored != (node.level, node.index, node.hash):
+                    yield Finding(
+                        f"the stored hashes of entries {node.index * TILE**node.level} to {(node.index + 1) * TILE**node.level - 1} "
+                        f"do not lead to the stored node {node.index} of level {node.level}: one of them was changed"
+                    )
+        progress(sum(len(batch.seqs) for batch in batches))
+    size, cursor = seals.end(tx)
+    for extra in expected:
+        yield Finding(
+            f"node {extra[1]} of level {extra[0]} is stored, but covers entries that are not sealed"
+        )
+    if size:
+        yield from _intruders(tx, seen, stream.settled_until(tx, cursor))
+
+
+def _nodes(tx: Tx) -> Iterator[tuple[int, int, bytes]]:
+    """Stored nodes in the order in which a growing tree completes them."""
+    levels = [list(seals.nodes(tx, level)) for level in range(1, 8)]
+    found = [(level, index, digest) for level, nodes in enumerate(levels, start=1) for index, digest in nodes]
+    found.sort(key=lambda node: ((node[1] + 1) * TILE ** node[0], node[0]))
+    return iter(found)
+
+
+class _Seen:
+    """Which positions are sealed: one bit each, so that ten million take little more than a megabyte."""
+
+    def __init__(self) -> None:
+        self._bits = bytearray()
+
+    def add(self, seq: int) -> bool:
+        """False if it was there already."""
+        byte, bit = divmod(seq, 8)
+        if byte >= len(self._bits):
+            self._bits.extend(bytes(byte + 65_536 - len(self._bits)))
+        if self._bits[byte] >> bit & 1:
+            return False
+        self._bits[byte] |= 1 << bit
+        return True
+
+    def __contains__(self, seq: int) -> bool:
+        byte, bit = divmod(seq, 8)
+        return byte < len(self._bits) and bool(self._bits[byte] >> bit & 1)
+
+
+def _batch(tx: Tx, batch: Batch, leaves: dict[int, Leaf], seen: _Seen) -> Iterator[Finding]:
+    for at, seq in enumerate(batch.seqs):
+        entry = batch.first + at
+        if not seen.add(seq):
+            yield Finding(f"event {seq} is sealed twice, the second time as entry {entry}", seq=seq)
+        leaf = leaves.get(seq)
+        if leaf is None:
+            yield Finding(
+                f"event {seq} was sealed as entry {entry}, but it is not in the ledger any more", seq=seq
+            )
+        elif leaf_hash(leaf.data) != batch.hashes[at * HASH : (at + 1) * HASH]:
+            yield _changed(tx, leaf, entry)
+
+
+def _changed(tx: Tx, leaf: Leaf, entry: int) -> Finding:
+    """Either the event or its stored hash was changed; the tile's node, where there is one, tells which."""
+    shown = json.loads(leaf.data)
+    what = f"event {leaf.seq} ({shown['kind']} {shown['ip'] or shown['pool']}) is not what was sealed as entry {entry}: "
+    tile = entry // TILE
+    stored = seals.tiles(tx)
+    node = stored(1, tile // TILE, tile % TILE + 1)[-HASH:]
+    hashes = stored(0, tile, TILE)
+    if len(hashes) == TILE * HASH and len(node) == HASH and fold(hashes) != node:
+        what += "its seal was changed"
+    else:
+        what += "it was changed"
+    return Finding(what, shown["pool"], shown["ip"], leaf.seq)
+
+
+def _intruders(tx: Tx, seen: _Seen, settled: Iterator[int]) -> Iterator[Finding]:
+    for seq in settled:
+        if seq not in seen:
+            yield Finding(
+                f"event {seq} stands before the end of what was sealed, but was not there then: it was put in later",
+                seq=seq,
+            )
+
+
+def checkpoints(tx: Tx, keys: Sequence[VerifierKey], outside: Outside | None) -> Iterator[Finding]:
+    size, _ = seals.end(tx)
+    read = seals.tiles(tx)
+    notes: list[tuple[str, str, tuple[str, int, bytes] | None]] = [
+        (f"checkpoint of {c.size:,} entries", c.note, (c.origin, c.size, c.root))
+        for c in seals.checkpoints(tx)
+    ]
+    kept = outside.read() if outside else None
+    if kept is not None:
+        notes.append(("checkpoint kept outside", kept, None))
+    for name, note, columns in notes:
+        try:
+            claimed = peek(note)
+            key = next((key for key in keys if key.name == claimed.origin), None)
+            head = open_checkpoint(note, key) if key else claimed
+        except (InvalidInput, NotProven) as error:
+            yield Finding(f"{name}: {error}")
+            continue
+        if columns is not None and columns != (head.origin, head.size, head.root):
+            yield Finding(f"{name}: its row says otherwise than its note")
+        yield from _head(name, head, size, read)
+
+
+def _head(name: str, head: Checkpoint, size: int, read: TileReader) -> Iterator[Finding]:
+    if head.size > size:
+        yield Finding(
+            f"{name}: it was signed at {head.size:,} entries, but only {size:,} are sealed here: the ledger went back in time"
+        )
+    elif root_at(head.size, read) != head.root:
+        yield Finding(
+            f"{name}: the first {head.size:,} entries are not those that were signed: history was changed"
+        )

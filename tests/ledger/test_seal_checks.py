@@ -1,0 +1,179 @@
+"""One byte changed behind the guard's back is found, and named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ledger import pools
+from ledger.book import Book
+from ledger.checkpoint import Checkpoint
+from ledger.errors import InvalidRequest, LedgerCorrupt
+from ledger.note import SignerKey
+from ledger.proof import verify_proof
+from ledger.prove import NotSealed, prove, prove_growth
+from ledger.seal import OutsideFile, Sealer
+from ledger.seal_checks import checks
+from ledger.store import Database, seals
+from ledger.verify import verify
+from tests.ledger.tamper import tamper
+from tests.ledger.test_seal import KEY, POOL, write
+
+
+@pytest.fixture
+def database(db_url: str) -> Iterator[Database]:
+    """A ledger of 602 events: 600 sealed under two checkpoints, two that came later."""
+    database = Database(db_url)
+    book = Book(database, actor="test")
+    book.apply_pool(pools.from_object(POOL))
+    sealer = Sealer(database, key=KEY)
+    write(book, 0, 299)
+    sealer.seal()
+    write(book, 299, 300)
+    sealer.seal()
+    write(book, 599, 2)
+    yield database
+    database.close()
+
+
+def found(database: Database, *keys: SignerKey, outside: OutsideFile | None = None) -> list[str]:
+    report = verify(database, checks([key.verifier for key in keys or (KEY,)], outside))
+    return [finding.what for checked in report.checked for finding in checked.findings]
+
+
+def test_an_honest_ledger_has_nothing_to_find(database: Database, tmp_path: Path) -> None:
+    outside = OutsideFile(tmp_path / "checkpoint")
+    Sealer(database, key=KEY, outside=outside).seal()
+    assert found(database, outside=outside) == []
+
+
+def test_changed_events_are_named_whatever_was_changed(database: Database) -> None:
+    changes = {
+        1: "actor = 'test2'",
+        42: "pod_uid = 'x'",
+        256: "at = '2026-01-01T00:00:00.000000Z'",
+        257: "version = 77",
+        600: "node = NULL",
+    }
+    for seq, change in changes.items():
+        tamper(database, "ledger", f"UPDATE ledger SET {change} WHERE seq = {seq}")
+    for what, seq in zip(found(database), changes, strict=True):
+        assert what.startswith(f"event {seq} (")
+        assert what.endswith(f"is not what was sealed as entry {seq - 1}: it was changed")
+
+
+def test_a_removed_event_is_named(database: Database) -> None:
+    tamper(database, "ledger", "DELETE FROM ledger WHERE seq = 300")
+    assert found(database) == ["event 300 was sealed as entry 299, but it is not in the ledger any more"]
+
+
+def test_an_event_put_in_before_the_end_is_named(database: Database) -> None:
+    columns = "xid, at, pool_id, ip, version, kind, state, namespace, pod, container_id, if_name, network"
+    tamper(database, "ledger", "DELETE FROM ledger WHERE seq = 300")
+    over = "" if database.sqlite else "OVERRIDING SYSTEM VALUE"
+    tamper(
+        database,
+        "ledger",
+        f"INSERT INTO ledger (seq, {columns}) {over} SELECT -7, {columns.replace('version', '900')} FROM ledger WHERE seq = 299",
+    )
+    assert (
+        "event -7 stands before the end of what was sealed, but was not there then: it was put in later"
+        in found(database)
+    )
+
+
+def test_a_changed_seal_is_told_from_a_changed_event(database: Database) -> None:
+    with database.read() as tx:
+        batch = seals.batches(tx, 0, 1)[0]
+    changed = batch.hashes[:64] + bytes([batch.hashes[64] ^ 1]) + batch.hashes[65:]
+    tamper(database, "seal", "UPDATE seal SET hashes = {} WHERE first = 0", changed)
+    first, second = found(database)[:2]
+    assert first.endswith("is not what was sealed as entry 2: its seal was changed")
+    assert "entries 0 to 255 do not lead to the stored node 0 of level 1" in second
+
+
+def test_a_changed_order_is_found(database: Database) -> None:
+    for seqs, says in (
+        ("1-255", "entries 0 to 254 is damaged or out of order"),
+        ("2,1,3-256", "event 2 (Allocated"),
+        ("x", "the seal at entry 0 is damaged"),
+        ("1-255,255", "event 255 is sealed twice"),
+    ):
+        tamper(database, "seal", f"UPDATE seal SET seqs = '{seqs}' WHERE first = 0")
+        assert any(says in what for what in found(database)), seqs
+
+
+def test_a_missing_batch_and_a_changed_node_are_found(database: Database) -> None:
+    tamper(database, "seal_node", "UPDATE seal_node SET hash = {} WHERE level = 1 AND idx = 0", bytes(32))
+    assert any("do not lead to the stored node 0 of level 1" in what for what in found(database))
+    tamper(database, "seal", "DELETE FROM seal WHERE first = 256")
+    assert any("entry 256 should follow" in what for what in found(database))
+
+
+def test_a_changed_checkpoint_is_found(database: Database) -> None:
+    with database.read() as tx:
+        first, second = seals.checkpoints(tx)
+    tamper(
+        database,
+        "checkpoint",
+        "UPDATE checkpoint SET note = {} WHERE size = 300",
+        first.note.replace("\n300\n", "\n301\n"),
+    )
+    (what,) = found(database)
+    assert what.startswith("checkpoint of 300 entries: the signature of") and "was changed" in what
+    tamper(database, "checkpoint", "UPDATE checkpoint SET note = {} WHERE size = 300", second.note)
+    assert found(database) == ["checkpoint of 300 entries: its row says otherwise than its note"]
+    forged = Checkpoint(KEY.name, 300, bytes(32))
+    tamper(
+        database,
+        "checkpoint",
+        "UPDATE checkpoint SET note = {}, root = {} WHERE size = 300",
+        forged.sign(KEY),
+        forged.root,
+    )
+    (what,) = found(database)
+    assert "the first 300 entries are not those that were signed" in what
+
+
+def test_a_checkpoint_outside_tells_what_the_database_has_forgotten(
+    database: Database, tmp_path: Path
+) -> None:
+    outside = OutsideFile(tmp_path / "checkpoint")
+    outside.write(Checkpoint(KEY.name, 9_999, bytes(32)).sign(KEY))
+    (what,) = found(database, outside=outside)
+    assert "signed at 9,999 entries, but only 600 are sealed here: the ledger went back in time" in what
+    outside.write(Checkpoint(KEY.name, 300, bytes(32)).sign(SignerKey(KEY.name, bytes(32))))
+    (what,) = found(database, outside=outside)
+    assert what.startswith("checkpoint kept outside: no signature of a key that is known")
+
+
+def test_a_proof_is_made_from_what_is_stored_and_checked_alone(database: Database) -> None:
+    for seq in (1, 2, 256, 257, 600):
+        proven = verify_proof(json.dumps(prove(database, seq)), KEY.verifier)
+        assert proven.event is not None and proven.event.seq == seq
+    with pytest.raises(
+        NotSealed, match="event 601 is not under a signed checkpoint yet; run `ipam-ledger seal`"
+    ):
+        prove(database, 601)
+    with pytest.raises(InvalidRequest, match="no such event"):
+        prove(database, 999)
+
+
+def test_growth_is_proven_from_an_older_checkpoint(database: Database) -> None:
+    with database.read() as tx:
+        old = seals.checkpoints(tx)[0].note
+    proven = verify_proof(json.dumps(prove_growth(database, old)), KEY.verifier)
+    assert proven.old is not None and (proven.old.size, proven.checkpoint.size) == (300, 600)
+    with pytest.raises(LedgerCorrupt, match="does not extend that checkpoint"):
+        prove_growth(database, Checkpoint(KEY.name, 300, bytes(32)).sign(KEY))
+    with pytest.raises(LedgerCorrupt, match="went back in time"):
+        prove_growth(database, Checkpoint(KEY.name, 9_000, bytes(32)).sign(KEY))
+
+
+def test_no_proof_is_made_of_a_changed_event(database: Database) -> None:
+    tamper(database, "ledger", "UPDATE ledger SET node = 'node2' WHERE seq = 42")
+    with pytest.raises(LedgerCorrupt, match="event 42 is not what was sealed"):
+        prove(database, 42)
