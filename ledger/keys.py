@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ledger.errors import InvalidInput
 from ledger.note import SignerKey, VerifierKey
+from ledger.settings import state_folder
 
 _MAX_KEY_FILE = 4096  # bytes; a key is about 100
 
@@ -55,6 +56,10 @@ def _read(path: Path) -> str:
         with path.open("rb") as source:
             raw = source.read(_MAX_KEY_FILE + 1)
         return raw.decode() if len(raw) <= _MAX_KEY_FILE else ""
+    except FileNotFoundError:
+        raise InvalidInput(
+            "key file", str(path), "is not there; `ipam-ledger keys generate` makes a key pair"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput("key file", str(path), f"cannot be read: {error}") from error
 
@@ -75,3 +80,13 @@ def load_verifier(path_or_key: str) -> VerifierKey:
         return VerifierKey.parse(path_or_key)
     text = _read(Path(path_or_key))
     return SignerKey.parse(text).verifier if text.startswith("PRIVATE+KEY+") else VerifierKey.parse(text)
+
+
+def default_key() -> Path:
+    """``seal.key`` where this user's state lives."""
+    return state_folder() / "seal.key"
+
+
+def default_checkpoint() -> Path:
+    """``checkpoint`` beside it. Better is a disk of another machine."""
+    return state_folder() / "checkpoint"

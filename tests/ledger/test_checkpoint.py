@@ -240,7 +240,7 @@ def test_a_key_file_that_is_none_is_refused(tmp_path: Path) -> None:
         path.chmod(0o600)
         with pytest.raises(InvalidInput):
             keys.load_signer(path)
-    with pytest.raises(InvalidInput, match="cannot be read"):
+    with pytest.raises(InvalidInput, match="is not there; `ipam-ledger keys generate`"):
         keys.load_verifier(str(tmp_path / "missing"))
 
 
