@@ -62,6 +62,13 @@ class _Pick:
     wanted: tuple[str, Reason] | None = None
 
 
+class _Undo(Exception):
+    """Ends a dry run: what was done is rolled back."""
+
+    def __init__(self, change: PoolChange) -> None:
+        self.change = change
+
+
 class Book:
     """The book over one database. Safe to share between threads.
 
@@ -524,15 +531,24 @@ class Book:
 
     # Pools --------------------------------------------------------------------------------------
 
-    def apply_pool(self, spec: PoolSpec, *, reason: str | None = None) -> PoolChange:
-        """Create or update a pool; nothing if it is so already. Raises PoolOverlap, PoolInUse, InvalidPool."""
+    def apply_pool(self, spec: PoolSpec, *, reason: str | None = None, dry_run: bool = False) -> PoolChange:
+        """Create or update a pool; nothing if it is so already. Raises PoolOverlap, PoolInUse, InvalidPool.
+
+        ``dry_run``: do all of it, then undo it.
+        """
         _check_reason(reason)
 
         def apply() -> PoolChange:
             with self.database.begin() as tx:
-                return catalog.apply(tx, spec, actor=self.actor, reason=reason)
+                change = catalog.apply(tx, spec, actor=self.actor, reason=reason)
+                if dry_run:
+                    raise _Undo(change)
+                return change
 
-        return self._again(apply)
+        try:
+            return self._again(apply)
+        except _Undo as undone:
+            return undone.change
 
     def delete_pool(self, name: str, *, reason: str | None = None) -> Event:
         """Delete a pool; its history stays. Raises UnknownPool, PoolInUse."""

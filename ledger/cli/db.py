@@ -1,0 +1,151 @@
+"""``db``: migrate the database; say where the schema and the append-only guard stand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ledger.cli.everywhere import Invocation, everywhere, options
+
+if TYPE_CHECKING:
+    from ledger.store import Database
+
+
+@click.group("db")
+@options
+def command() -> None:
+    """Migrate the database, and say where its schema and the append-only guard stand.
+
+    An embedded SQLite ledger is created and migrated at first use; a PostgreSQL database only by `db upgrade`.
+
+    \b
+    Examples:
+      ipam-ledger db upgrade --db postgresql+psycopg://owner@host/ledger
+      ipam-ledger db check
+    """
+
+
+@command.command("upgrade")
+@click.option(
+    "--sql",
+    is_flag=True,
+    help="Print the migrations' SQL for PostgreSQL instead, all of them; change nothing.",
+)
+@everywhere
+def upgrade(invocation: Invocation, /, sql: bool) -> int:
+    """Bring the database to this program's schema, one migration at a time, under a lock.
+
+    On PostgreSQL it also makes the roles ipam_ledger_writer (appends, never changes) and ipam_ledger_auditor (reads), if this
+    user may; else it prints the SQL for somebody who may. Safe to repeat, and to run from several places at once.
+
+    \b
+    Examples:
+      ipam-ledger db upgrade --db postgresql+psycopg://owner@host/ledger
+      ipam-ledger db upgrade --sql > review.sql
+      ipam-ledger db upgrade | psql -U postgres ledger     # the roles, where this user may not make them
+
+    Exit status: 0 the schema is this program's, 1 it could not be brought there, 2 wrong usage.
+    """
+    from ledger import migrate
+
+    if sql:
+        click.echo(migrate.upgrade_sql(), nl=False)
+        return 0
+    with invocation.database(head=False) as database:
+        done = migrate.upgrade(database)
+        label = database.label
+    answer: dict[str, Any] = {
+        "database": label,
+        "before": done.before,
+        "after": done.after,
+        "rolesSQL": list(done.roles_sql),
+    }
+
+    def tell() -> None:
+        moved = "was there already" if done.before == done.after else f"was {done.before or 'empty'}"
+        click.echo(f"{label}: schema {done.after} ({moved})", err=bool(done.roles_sql))
+        if done.roles_sql:
+            click.echo("This user may not make the roles; somebody who may runs:", err=True)
+            for statement in done.roles_sql:
+                click.echo(f"{statement};")
+
+    invocation.printer.one(answer, tell)
+    return 0
+
+
+@command.command("check")
+@everywhere
+def check(invocation: Invocation, /) -> int:
+    """Say where the schema stands, and whether the database still refuses to change the ledger.
+
+    The triggers are looked at in the database's own catalogue: missing, disabled or replaced ones are named. `verify` looks at
+    the events themselves.
+
+    \b
+    Examples:
+      ipam-ledger db check
+      ipam-ledger db check -o json
+
+    Exit status: 0 all as it should be, 1 it is not, 2 wrong usage.
+    """
+    from ledger.cli.output import Column
+
+    with invocation.database(head=False) as database:
+        rows = list(_stands(database))
+        label = database.label
+    ok = all(row["ok"] for row in rows)
+    printer = invocation.printer
+    if invocation.output in ("json", "yaml"):
+        printer.one({"database": label, "ok": ok, "checks": rows})
+    else:
+        columns = (
+            Column("WHAT", "what"),
+            Column("OK", lambda row: "yes" if row["ok"] else "NO"),
+            Column("STANDS", "stands"),
+        )
+        printer.rows(rows, columns)
+    return 0 if ok else 1
+
+
+def _stands(database: Database) -> list[dict[str, Any]]:
+    from ledger.schema import HEAD
+    from ledger.store import guard
+
+    def row(what: str, ok: bool, stands: str) -> dict[str, Any]:
+        return {"what": what, "ok": ok, "stands": stands}
+
+    if database.sqlite and not Path(str(database.url.database)).exists():
+        return [
+            row(
+                "schema",
+                False,
+                f"{database.label} does not exist yet; the first command that needs it creates it",
+            )
+        ]
+    found = database.revision()
+    if found == HEAD:
+        out = [row("schema", True, f"{found}, this program's")]
+    elif found is None:
+        return [row("schema", False, f"{database.label} has no ledger yet; run `ipam-ledger db upgrade`")]
+    elif found < HEAD:
+        out = [row("schema", False, f"{found}, this program needs {HEAD}; run `ipam-ledger db upgrade`")]
+    else:
+        out = [row("schema", False, f"{found}, newer than this program's {HEAD}; upgrade ipam-ledger")]
+    with database.read() as tx:
+        for each in guard.look(tx):
+            what = "index" if each.name in guard.UNIQUE else "append-only"
+            out.append(row(f"{what} {each.name}", each.wrong is None, each.wrong or "in force"))
+        verbs = guard.privileges(tx)
+    if verbs:
+        out.append(
+            row(
+                "privileges", True,
+                f"this user has {', '.join(verbs)} on the ledger (its owner, or a superuser): only the triggers stand between; "
+                "let agents log in as members of ipam_ledger_writer",
+            )
+        )  # fmt: skip
+    elif not database.sqlite:
+        out.append(row("privileges", True, "this user can neither change nor remove an event"))
+    return out

@@ -1,0 +1,69 @@
+"""``release``: take an address back by hand."""
+
+from __future__ import annotations
+
+import click
+
+from ledger.cli.everywhere import Invocation, everywhere
+from ledger.cli.params import IP, POD, ask_reason
+
+
+@click.command()
+@click.argument("ips", metavar="[IP]...", type=IP, nargs=-1)
+@click.option("--name", metavar="NAME", help="What an owner that is no pod has, all of it.")
+@click.option("--pod", type=POD, help="What a pod has, all of it.")
+@click.option("--pool", metavar="NAME", help="In this pool, where several have the address.")
+@click.option("--reason", callback=ask_reason, help="Why, in words, for those who read the ledger later.")
+@everywhere
+def command(
+    invocation: Invocation,
+    /,
+    ips: tuple[str, ...],
+    name: str | None,
+    pod: tuple[str, str] | None,
+    pool: str | None,
+    reason: str,
+) -> int:
+    """Take addresses back by hand: allocated or held ones. They are free then, or cool first where the pool says so.
+
+    This asks nobody whether the owner still uses the address: `explain` and `check` help to be sure.
+
+    \b
+    Examples:
+      ipam-ledger release 10.19.120.9 --reason 'edge-router was taken down'
+      ipam-ledger release --pod default/web-0 --reason 'its node burned'
+
+    Exit status: 0 released, 1 nobody holds it or it is unknown, 2 wrong usage.
+    """
+    from ledger.audit import who_is
+    from ledger.cli.events import COLUMNS, FIELDS
+    from ledger.cli.output import printable
+    from ledger.cli.times import shown
+    from ledger.errors import NotHeld
+    from ledger.store import history
+
+    if sum((bool(ips), name is not None, pod is not None)) != 1:
+        raise click.UsageError("say what: addresses, or --name, or --pod")
+    events = []
+    with invocation.book() as book:
+        wanted = [(ip, pool) for ip in ips]
+        if not ips:
+            owner = "/".join(pod) if pod else str(name)
+            with book.database.read() as tx:
+                wanted = [
+                    (row.ip, where)
+                    for where, row in history.rows_of_owner(tx, owner)
+                    if pool in (None, where)
+                ]
+            if not wanted:
+                raise NotHeld(f"{owner} has no address", owner=owner)
+        for ip, where in wanted:
+            events.append(book.release_ip(ip, pool=where, reason=reason))
+    if invocation.human:
+        for event in events:
+            until = f", cooling until {shown(event.until)}" if event.until else ""
+            text = f"{event.ip} of pool {event.pool!r} released{until} (it was {who_is(event)}'s)"
+            invocation.printer.line(printable(text))
+    else:
+        invocation.printer.rows([event.to_json() for event in events], COLUMNS, fields=FIELDS)
+    return 0
