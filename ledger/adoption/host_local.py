@@ -1,8 +1,8 @@
 """The folder of the reference plugin host-local: a folder for each network, in it a file for each address.
 
-A file is named after its address and holds the container id and, since 0.7.0 of the plugins, in a second line the
-interface. Beside them lie ``lock`` and ``last_reserved_ip.N``. host-local never flushes what it writes: after a crash a file may
-be empty, and then nobody knows whose the address is. It knows this node only, and no pods.
+A file is named after its address and holds the container id and, but for old versions, in a second line the interface.
+Beside them lie ``lock`` and ``last_reserved_ip.N``. host-local never flushes what it writes: after a crash a file may be
+empty, and then nobody knows whose the address is. It knows this node only, and no pods.
 
 The folder may be in use: a file that goes away while it is read was released.
 """

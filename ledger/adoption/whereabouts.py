@@ -1,8 +1,8 @@
 """Objects of whereabouts: IPPool (``spec.range``, ``spec.allocations``) and OverlappingRangeIPReservation. Pure.
 
 An allocation's key is the distance of its address from the address that ``range`` is written with (which may have host
-bits set: whereabouts counts from there, not from the network's first address). It names the container and, since
-0.5, the pod; since 0.7 the interface. A cluster-wide reservation says the same again under the address as its
+bits set: whereabouts counts from there, not from the network's first address). It names the container, in newer versions
+the pod, and in newer ones still the interface. A cluster-wide reservation says the same again under the address as its
 name; one without an allocation is read too, for whereabouts gives its address to nobody either.
 
 The CNI network's name is nowhere in them: it is what ``Unsaid`` says.
