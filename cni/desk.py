@@ -58,6 +58,7 @@ class AgentDesk:
 
     def ready(self) -> None:
         self._book.ready()
+        self._book.unfenced()
 
     def retry_queued(self) -> str | None:
         """Record the DELs that wait; a sentence for the log, or None if none waits. Raises TryAgain, SchemaMismatch."""

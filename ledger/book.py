@@ -40,7 +40,7 @@ from ledger.evidence import Evidence, NeverGone
 from ledger.lane import Lane
 from ledger.pools import PoolSpec, Sub
 from ledger.settings import BookSettings
-from ledger.store import Database, Tx, quick, rows
+from ledger.store import Database, Tx, fences, quick, rows
 from ledger.store.database import Conflict
 from ledger.store.rows import AddressRow
 
@@ -99,6 +99,11 @@ class Book:
     def ready(self) -> None:
         """Raise TryAgain or SchemaMismatch unless the database answers and is at this program's schema."""
         self._again(self.database.require_head)
+
+    def unfenced(self) -> None:
+        """Raise Fenced while nothing may be given out."""
+        with self.database.read() as tx:
+            fences.refuse(tx)
 
     # Allocating ---------------------------------------------------------------------------------
 
@@ -173,6 +178,7 @@ class Book:
         self, claim: Claim, ended: Sequence[tuple[AddressRow, str]] = ()
     ) -> tuple[Allocation, ...]:
         with self.database.begin() as tx:
+            fences.refuse(tx)
             for row, why in ended:
                 self._reclaim(tx, row, why)
             picks = self._plan(claim, lambda name: self._pool(tx, name, keep=True))

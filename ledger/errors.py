@@ -21,7 +21,8 @@
     ├── SchemaMismatch              the database is behind, ahead, or empty; names the command that mends it
     ├── TryAgain                    nothing is wrong with the request; the database is away or busy
     │   ├── DatabaseAway            … it cannot be reached
-    │   └── LockTimeout             … a lock was not had in time
+    │   ├── LockTimeout             … a lock was not had in time
+    │   └── Fenced                  … it was restored, and the fence is not lifted yet
     └── LedgerCorrupt               a law of the ledger does not hold
 """
 
@@ -191,6 +192,16 @@ class DatabaseAway(TryAgain):
 
 class LockTimeout(TryAgain):
     """A lock was not had in time."""
+
+
+class Fenced(TryAgain):
+    """Nothing is given out until the fence is lifted."""
+
+    def __init__(self, reason: str, since: str) -> None:
+        super().__init__(
+            f"nothing is given out: {reason} (since {since}); compare with the cluster, then `ipam-ledger fence lift`",
+            reason=reason, since=since,
+        )  # fmt: skip
 
 
 class LedgerCorrupt(LedgerError):

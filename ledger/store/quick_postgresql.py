@@ -23,6 +23,7 @@ WITH req AS MATERIALIZED (
                          %(container)s::text[], %(interface)s::text[], %(network)s::text[], %(node)s::text[])
         AS r(n, owner, namespace, pod, pod_uid, container_id, if_name, network, node)
     WHERE EXISTS (SELECT 1 FROM pool WHERE id = %(pool_id)s AND version = %(version)s AND live)
+      AND NOT coalesce((SELECT raised FROM fence ORDER BY id DESC LIMIT 1), false)
 ), best AS MATERIALIZED (
     SELECT r.n, b.rule, b.ip, b.version
     FROM req r CROSS JOIN LATERAL (

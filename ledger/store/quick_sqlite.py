@@ -67,7 +67,10 @@ VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 def allocate(tx: Tx, picks: Picks, claims: Sequence[tuple[int, Claim]]) -> list[Settled]:
     cursor = _cursor(tx)
-    current = "SELECT 1 FROM pool WHERE id = ? AND version = ? AND live"
+    current = """
+        SELECT 1 FROM pool WHERE id = ? AND version = ? AND live
+          AND NOT coalesce((SELECT raised FROM fence ORDER BY id DESC LIMIT 1), 0)
+    """
     if cursor.execute(current, (picks.pool_id, picks.version)).fetchone() is None:
         return []
     known = _KNOWN.format(subs=",".join(str(int(sub)) for sub in picks.subs))

@@ -1,0 +1,46 @@
+"""The fence's table: it only grows; its newest row says whether addresses may be given out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from ledger.errors import Fenced
+from ledger.events import rfc3339
+from ledger.schema import fence
+from ledger.store.database import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """One turn of the fence: raised or lifted, when, why and by whom."""
+
+    raised: bool
+    at: datetime
+    reason: str
+    actor: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"raised": self.raised, "at": rfc3339(self.at), "reason": self.reason, "actor": self.actor}
+
+
+def turns(tx: Tx, limit: int = 1) -> list[Fence]:
+    """The newest turns, newest first; none if the fence was never raised."""
+    query = sa.select(fence).order_by(fence.c.id.desc()).limit(limit)
+    return [Fence(row.raised, row.at, row.reason, row.actor) for row in tx.execute(query)]
+
+
+def turn(tx: Tx, *, raised: bool, reason: str, actor: str) -> Fence:
+    at = tx.clock()
+    tx.execute(sa.insert(fence).values(raised=raised, at=at, reason=reason, actor=actor))
+    return Fence(raised, at, reason, actor)
+
+
+def refuse(tx: Tx) -> None:
+    """Raise Fenced while the fence is raised."""
+    newest = turns(tx)
+    if newest and newest[0].raised:
+        raise Fenced(newest[0].reason, rfc3339(newest[0].at))
