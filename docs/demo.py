@@ -31,7 +31,8 @@ def story(text: str) -> None:
 
 
 def show(out: str) -> None:
-    print(textwrap.indent(out.rstrip(), "  "), flush=True)
+    if out.strip():
+        print(textwrap.indent(out.rstrip(), "  "), flush=True)
 
 
 class Demo:
@@ -39,7 +40,7 @@ class Demo:
         self.folder = folder
         self.env = {
             **os.environ,
-            "PATH": f"{BIN}:{folder / 'cni'}:{os.environ['PATH']}",
+            "PATH": f"{BIN}:{os.environ['PATH']}",
             "IPAM_LEDGER_DB": f"sqlite:///{folder / 'ledger.db'}",
             "COLUMNS": "110",
         }
@@ -77,7 +78,7 @@ class Demo:
         }
         print(f"{DIM}# {verb} of pod default/{pod}, container {container}{PLAIN}")
         out = self.run(
-            "k8s-ipam",
+            "cni/k8s-ipam",
             expect=expect,
             stdin=json.dumps(network),
             CNI_COMMAND=verb,
@@ -94,12 +95,14 @@ class Demo:
         )
 
     def start_agent(self) -> None:
-        command = (
-            "ipam-ledger agent --socket agent.sock --node node1 --evidence file:gone.txt --queue-dir queue"
-        )
+        command = "ipam-ledger agent --socket agent.sock --node node1 --evidence file:$PWD/gone.txt --queue-dir queue"
         print(f"{DIM}$ {command} &{PLAIN}", flush=True)
         self.agent = subprocess.Popen(
-            shlex.split(command), stderr=subprocess.PIPE, text=True, env=self.env, cwd=self.folder
+            shlex.split(command.replace("$PWD", str(self.folder))),
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.env,
+            cwd=self.folder,
         )
         assert self.agent.stderr is not None
         for line in self.agent.stderr:
@@ -137,6 +140,7 @@ def tell(demo: Demo) -> None:
     demo.run("ipam-ledger pool apply -f ippool.json")
 
     story("The plugin for the container runtime, one file; and the node's agent.")
+    demo.run("mkdir cni")
     demo.run("ipam-ledger install-cni --to cni")
     demo.start_agent()
 
