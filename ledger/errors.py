@@ -7,6 +7,7 @@
     │   ├── InvalidPool             … of an IPPool
     │   └── InvalidRequest          … of a request to the book
     ├── UnknownPool                 no pool of that name
+    │   └── PoolNotThen             … at the moment that was asked about
     ├── UnknownAddress              the address belongs to no pool
     ├── PoolOverlap                 two pools of one address space share addresses
     ├── PoolInUse                   the change would drop an address that somebody holds
@@ -72,6 +73,13 @@ class UnknownPool(LedgerError):
         super().__init__(
             f"there is no pool {pool!r}; `ipam-ledger pool list` names those there are", pool=pool
         )
+
+
+class PoolNotThen(UnknownPool):
+    """The pool was not there at that moment."""
+
+    def __init__(self, pool: str, at: str, why: str) -> None:
+        LedgerError.__init__(self, f"pool {pool!r} was not there at {at}: {why}", pool=pool, at=at)
 
 
 class UnknownAddress(LedgerError):

@@ -122,16 +122,24 @@ class Invocation:
     def progress(self, what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
         """A bar on a terminal for what may take longer than a second; call the result with how much more is done."""
         if not sys.stderr.isatty():
-            yield lambda done: None
+            yield lambda more: None
             return
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from ledger.cli.progress import bar
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        console = Console(stderr=True, no_color=not self.color)
-        with Progress(*columns, console=console, transient=True) as progress:
+        with bar(color=self.color) as progress:
             task = progress.add_task(what, total=total)
-            yield lambda done: progress.update(task, advance=done)
+            yield lambda more: progress.update(task, advance=more)
+
+    @contextmanager
+    def steps(self, total: int) -> Iterator[Callable[[str], Callable[[int], None]]]:
+        """The same for several steps: call the result as each begins, and what that gives with how much more is done in it."""
+        if not sys.stderr.isatty():
+            yield lambda name: lambda more: None
+            return
+        from ledger.cli.progress import Steps, bar
+
+        with bar(color=self.color) as progress:
+            yield Steps(progress, total).begin
 
 
 def actor() -> str:

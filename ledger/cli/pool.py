@@ -8,188 +8,228 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ledger.cli.everywhere import Invocation, everywhere
+from ledger.cli.everywhere import Invocation, everywhere, options
 
 if TYPE_CHECKING:
     from ledger.catalog import PoolFigures
 
+RESOURCE = "ippool.ipam.k8s.io"
+VERBS = {"created": "created", "updated": "configured", "unchanged": "unchanged"}  # kubectl's words
 
-@click.group()
+
+@click.group("pool")
+@options
 def command() -> None:
-    """Apply, list, show and delete pools.
+    """Apply, list, show and delete pools: the same IPPool JSON or YAML that kubectl takes.
 
-    Pools come as the IPPool objects that kubectl takes (group ipam.k8s.io/v1alpha1), in JSON or YAML.
-    """
-
-
-@command.command()
-@click.option(
-    "-f",
-    "--filename",
-    "files",
-    multiple=True,
-    required=True,
-    metavar="FILE",
-    help="JSON or YAML; - is stdin. Repeatable.",
-)
-@click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
-@click.option("--reason", metavar="TEXT", help="Why, for the ledger.")
-@everywhere
-def apply(invocation: Invocation, /, files: tuple[str, ...], dry_run: bool, reason: str | None) -> int:
-    """Create pools, or update them. A pool that is so already is left alone.
-
-    Refused, and then nothing of that pool is changed: what is not valid (the field and the value are named), a pool that
-    overlaps another of its address space, and an update that would drop an address in use.
+    In a cluster with the sync worker, pools come from the API server; this is for those without one.
 
     \b
     Examples:
       ipam-ledger pool apply -f ippool.yaml
-      kubectl get ippool ippool -o json | ipam-ledger pool apply -f -
+      ipam-ledger pool list
+      ipam-ledger pool show ippool
+    """
+
+
+@command.command("apply")
+@click.option("-f", "--filename", "files", multiple=True, required=True, metavar="FILE",
+              help="JSON or YAML, one IPPool or several; - is stdin (repeat for more files).")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Check everything and say what would be done; change nothing.")
+@click.option("--reason", metavar="TEXT", help="Why, for those who read the ledger later.")
+@everywhere
+def apply(invocation: Invocation, /, files: tuple[str, ...], dry_run: bool, reason: str | None) -> int:
+    """Create pools or change them to what the files say; a pool that is so already gets no event.
+
+    Every file is read and validated before anything is written. Then each pool is one transaction: one that is refused (it
+    overlaps another of its address space, or would drop an address in use) changes nothing and does not stop the others.
+
+    \b
+    Examples:
+      ipam-ledger pool apply -f ippool.yaml
+      kubectl get ippools -o json | ipam-ledger pool apply -f - --dry-run
+
+    Exit status: 0 all are as the files say, 1 a file is not valid or a pool was refused, 2 wrong usage.
     """
     from ledger import pools
+    from ledger.catalog import PoolChange
+    from ledger.errors import InvalidPool, LedgerError, TryAgain
 
-    specs = [spec for file in files for spec in pools.parse(_read(file), file)]
-    names = [spec.name for spec in specs]
-    for name in names:
-        if names.count(name) > 1:
-            raise click.UsageError(f"pool {name!r} is there twice")
-    done = []
+    specs: dict[str, pools.PoolSpec] = {}
+    for name in files:
+        text, source = _text(name)
+        for spec in pools.parse(text, source):
+            if spec.name in specs:
+                raise InvalidPool("metadata.name", spec.name, f"comes twice (again in {source})")
+            specs[spec.name] = spec
+    rows: list[dict[str, Any]] = []
+    suffix = " (dry run)" if dry_run else ""
     with invocation.book() as book:
-        for spec in specs:
-            change = book.apply_pool(spec, reason=reason, dry_run=dry_run)
-            row = {"pool": spec.name, "action": change.action, "capacity": spec.capacity, "dryRun": dry_run}
-            done.append(row)
-            if invocation.human:  # as each is done: the next may be refused
-                action = {"updated": "configured"}.get(change.action, change.action)
-                said = f"ippool.ipam.k8s.io/{spec.name} {action}{' (dry run)' if dry_run else ''}"
-                click.echo(f"{said}, {spec.capacity:,} addresses" if change.action != "unchanged" else said)
+        outcomes: list[PoolChange | LedgerError] = []
+        for spec in specs.values():
+            try:
+                outcomes.append(book.apply_pool(spec, reason=reason, dry_run=dry_run))
+            except TryAgain:
+                raise
+            except LedgerError as error:
+                outcomes.append(error)
+    for spec, outcome in zip(specs.values(), outcomes, strict=True):
+        for field in spec.unknown:
+            click.echo(
+                f"Warning: pool {spec.name!r}: unknown field {field!r} is kept, and means nothing here",
+                err=True,
+            )
+        if isinstance(outcome, LedgerError):
+            rows.append(
+                {"name": spec.name, "action": "refused", "error": str(outcome), "facts": outcome.facts()}
+            )
+            if invocation.human:
+                click.echo(f"Error: {outcome}", err=True)
+            continue
+        event = outcome.event.to_json() if outcome.event and not dry_run else None
+        rows.append({"name": spec.name, "action": VERBS[outcome.action], "event": event})
+        if invocation.human:
+            invocation.printer.line(f"{RESOURCE}/{spec.name} {VERBS[outcome.action]}{suffix}")
     if not invocation.human:
-        invocation.printer.rows(done, [])
-    return 0
+        invocation.printer.rows(rows, (), fields=("name", "action", "error"))
+    return 1 if any(row["action"] == "refused" for row in rows) else 0
+
+
+def _text(name: str) -> tuple[bytes, str]:
+    from ledger.manifest import MAX_BYTES
+
+    try:
+        if name == "-":
+            return sys.stdin.buffer.read(MAX_BYTES + 1), "stdin"
+        with Path(name).open("rb") as file:
+            return file.read(MAX_BYTES + 1), name
+    except OSError as error:
+        raise click.BadParameter(f"{name}: {error.strerror}", param_hint="-f") from error
 
 
 @command.command("list")
 @everywhere
 def list_(invocation: Invocation, /) -> int:
-    """All pools and their figures."""
+    """List the pools with their counts.
+
+    \b
+    Examples:
+      ipam-ledger pool list
+      ipam-ledger pool list -o json | jq '.[] | select(.utilization > 0.9) | .name'
+    """
     from ledger.book import Book
     from ledger.cli.output import Column
 
-    columns = [
+    with invocation.reading() as database:
+        rows = [figures(each) for each in Book(database, actor="").pools()]
+    columns = (
         Column("NAME", "name"),
         Column("CAPACITY", "capacity", right=True),
         Column("ALLOCATED", "allocated", right=True),
         Column("FREE", "free", right=True),
         Column("HELD", "held", right=True),
         Column("COOLING", "cooling", right=True),
-        Column("USED%", lambda row: f"{100 * row['utilization']:.1f}", right=True),
-        Column("RANGES", lambda row: ", ".join(sub["range"] for sub in row["subs"])),
-    ]
-    with invocation.reading() as database:
-        found = [figures_row(figures) for figures in Book(database, actor="").pools()]
-    fields = [
-        "name",
-        "addressSpace",
-        "capacity",
-        "allocated",
-        "free",
-        "held",
-        "cooling",
-        "utilization",
-        "version",
-        "subs",
-    ]
+        Column("USED%", lambda row: percent(row["utilization"]), right=True),
+        Column("SPACE", "addressSpace"),
+    )
     invocation.printer.rows(
-        found, columns, fields=fields, empty="There is no pool yet: ipam-ledger pool apply -f FILE"
+        rows, columns, fields=_FIELDS, empty="no pool; `ipam-ledger pool apply -f FILE` makes one"
     )
     return 0
 
 
-@command.command()
-@click.argument("name")
-@everywhere
-def show(invocation: Invocation, /, name: str) -> int:
-    """One pool: its figures, its subs, and what it never gives out."""
-    from ledger.book import Book
-
-    with invocation.reading() as database:
-        figures = Book(database, actor="").pool(name)
-    row = figures_row(figures)
-
-    def tell() -> None:
-        spec = figures.spec
-        for title, text in (
-            ("pool", f"{spec.name} (address space {spec.address_space}, {spec.pick_strategy} pick)"),
-            ("capacity", f"{figures.capacity:,}"),
-            ("allocated", f"{figures.allocated:,} ({100 * figures.utilization:.1f} % in use)"),
-            ("free", f"{figures.free:,}"),
-            ("held", f"{figures.held:,}"),
-            ("cooling", f"{figures.cooling:,} (cooldown {spec.cooldown_seconds} s)"),
-        ):
-            click.echo(f"{title:<10} {text}")
-        for sub in spec.subs:
-            where = f", on nodes with {dict(sub.node_selector)}" if sub.node_selector else ""
-            click.echo(
-                f"sub {sub.ordinal:<6} {sub.range} of {sub.network}, gateway {sub.gateway or 'none'}{where}"
-            )
-            for entry in row["subs"][sub.ordinal].get("reservedRanges", []):
-                click.echo(f"           reserved {entry}")
-        for ip, owner in spec.static_owners.items():
-            click.echo(f"static     {ip} for {'/'.join(owner)}")
-
-    invocation.printer.one(row, tell)
-    return 0
+_FIELDS = (
+    "name", "capacity", "allocated", "free", "held", "cooling", "utilization", "addressSpace", "pickStrategy",
+    "cooldownSeconds", "retainFor", "version", "subs",
+)  # fmt: skip
 
 
-@command.command()
-@click.argument("name")
-@click.option("--reason", metavar="TEXT", help="Why, for the ledger.")
-@everywhere
-def delete(invocation: Invocation, /, name: str, reason: str | None) -> int:
-    """Delete a pool. Refused while an address of it is in use; its history stays."""
-    with invocation.book() as book:
-        event = book.delete_pool(name, reason=reason)
-    invocation.printer.one(event.to_json(), lambda: click.echo(f"ippool.ipam.k8s.io/{name} deleted"))
-    return 0
-
-
-def figures_row(figures: PoolFigures) -> dict[str, Any]:
-    """A pool for a program."""
-    spec = figures.spec
-    subs = []
-    for sub, raw in zip(spec.subs, spec.raw["ipPoolSubs"], strict=True):
-        row: dict[str, Any] = {
-            "range": str(sub.range),
-            "network": str(sub.network),
-            "netmaskBits": sub.prefix_length,
-            "gateway": sub.gateway,
-            "capacity": sub.capacity,
-        }
-        for key in ("reservedRanges", "nodeSelector"):
-            if raw.get(key):
-                row[key] = raw[key]
-        subs.append(row)
+def figures(pool: PoolFigures) -> dict[str, Any]:
+    """A pool for programs."""
+    spec = pool.spec
     return {
         "name": spec.name,
+        "capacity": pool.capacity,
+        "allocated": pool.allocated,
+        "free": pool.free,
+        "held": pool.held,
+        "cooling": pool.cooling,
+        "utilization": round(pool.utilization, 6),
         "addressSpace": spec.address_space,
-        "capacity": figures.capacity,
-        "allocated": figures.allocated,
-        "free": figures.free,
-        "held": figures.held,
-        "cooling": figures.cooling,
-        "utilization": round(figures.utilization, 6),
-        "version": figures.version,
-        "subs": subs,
+        "pickStrategy": spec.pick_strategy,
+        "cooldownSeconds": spec.cooldown_seconds,
+        "retainFor": list(spec.retain_for),
+        "version": pool.version,
+        "subs": [
+            {
+                "range": str(sub.range),
+                "family": sub.family,
+                "network": str(sub.network),
+                "netmaskBits": sub.prefix_length,
+                "gateway": sub.gateway,
+                "reservedRanges": list(raw.get("reservedRanges") or ()),
+                "nodeSelector": dict(sub.node_selector) if sub.node_selector else None,
+                "capacity": sub.capacity,
+            }
+            for sub, raw in zip(spec.subs, spec.raw["ipPoolSubs"], strict=True)
+        ],
     }
 
 
-def _read(file: str) -> bytes:
-    from ledger.manifest import MAX_BYTES
+def percent(share: float) -> str:
+    """``0.1``; what is not quite nothing or everything never looks so."""
+    shown = 100 * share
+    if 0 < shown < 0.1:
+        return "<0.1"
+    if 99.9 < shown < 100:
+        return ">99.9"
+    return f"{shown:.1f}"
 
-    try:
-        if file == "-":
-            return sys.stdin.buffer.read(MAX_BYTES + 1)
-        with Path(file).open("rb") as source:
-            return source.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise click.UsageError(f"{file}: cannot be read: {error.strerror}") from error
+
+@command.command("show")
+@click.argument("name")
+@everywhere
+def show(invocation: Invocation, /, name: str) -> int:
+    """Show one pool.
+
+    \b
+    Examples:
+      ipam-ledger pool show ippool
+      ipam-ledger pool show ippool -o json | jq .utilization
+
+    Exit status: 0 answered, 1 there is no such pool, 2 wrong usage.
+    """
+    from ledger.book import Book
+
+    with invocation.reading() as database:
+        row = figures(Book(database, actor="").pool(name))
+    printer = invocation.printer
+    if not invocation.human:
+        printer.one(row, fields=_FIELDS)
+        return 0
+    return 0
+
+
+@command.command("delete")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.option("--reason", metavar="TEXT", help="Why, for those who read the ledger later.")
+@everywhere
+def delete(invocation: Invocation, /, names: tuple[str, ...], reason: str | None) -> int:
+    """Delete pools; their history stays. Refused while somebody has an address of the pool, or one is held.
+
+    \b
+    Examples:
+      ipam-ledger pool delete ippool --reason 'the rack is gone'
+
+    Exit status: 0 deleted, 1 in use or unknown, 2 wrong usage.
+    """
+    rows = []
+    with invocation.book() as book:
+        for name in names:
+            event = book.delete_pool(name, reason=reason)
+            rows.append({"name": name, "action": "deleted", "event": event.to_json()})
+            if invocation.human:
+                invocation.printer.line(f'{RESOURCE} "{name}" deleted')
+    if not invocation.human:
+        invocation.printer.rows(rows, (), fields=("name", "action"))
+    return 0

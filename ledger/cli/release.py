@@ -44,21 +44,19 @@ def command(
 
     if sum((bool(ips), name is not None, pod is not None)) != 1:
         raise click.UsageError("say what: addresses, or --name, or --pod")
-    events = []
+    if pool and not ips:
+        raise click.UsageError("--pool goes with addresses")
     with invocation.book() as book:
-        wanted = [(ip, pool) for ip in ips]
-        if not ips:
+        if ips:
+            events = [book.release_ip(ip, pool=pool, reason=reason) for ip in ips]
+        else:
             owner = "/".join(pod) if pod else str(name)
             with book.database.read() as tx:
-                wanted = [
-                    (row.ip, where)
-                    for where, row in history.rows_of_owner(tx, owner)
-                    if pool in (None, where)
-                ]
-            if not wanted:
+                attachments = dict.fromkeys(row.attachment for _, row in history.rows_of_owner(tx, owner))
+            # By attachment, not by address: another's that came meanwhile is left alone.
+            events = [each for found in book.release_many(list(attachments), reason=reason) for each in found]
+            if not events:
                 raise NotHeld(f"{owner} has no address", owner=owner)
-        for ip, where in wanted:
-            events.append(book.release_ip(ip, pool=where, reason=reason))
     if invocation.human:
         for event in events:
             until = f", cooling until {shown(event.until)}" if event.until else ""
