@@ -195,35 +195,38 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Diff:
-    """What changed in a pool: its spec (None: not), and addresses in the order of their numbers.
+    """What changed in a pool: its spec (None: the pool was not there then), and addresses in the order of their numbers.
 
     ``back``: addresses that had events in between, but are at the second moment what they were at the first.
     """
 
-    spec_before: PoolSpec
-    spec_after: PoolSpec
+    spec_before: PoolSpec | None
+    spec_after: PoolSpec | None
     changes: tuple[Change, ...]
     back: int
 
     @property
     def spec_changed(self) -> bool:
-        return not pools.same(self.spec_before, self.spec_after)
+        one, other = self.spec_before, self.spec_after
+        return (one is None) is not (other is None) or bool(one and other and not pools.same(one, other))
 
 
 def diff(database: Database, name: str, since: datetime, until: datetime) -> Diff:
-    """What changed in a pool from one moment to another; net. Raises UnknownPool, PoolNotThen (for either moment)."""
+    """What changed in a pool from one moment to another; net. Raises UnknownPool; PoolNotThen if it was there at neither."""
     with database.read() as tx:
-        row, before = _pool_then(tx, name, since)
-        _, after = _pool_then(tx, name, until)
+        specs: list[PoolSpec | None] = []
+        for at in (since, until):
+            try:
+                row, event = _pool_then(tx, name, at)
+                specs.append(pools.from_spec(name, event.spec))
+            except PoolNotThen:
+                if at is until and specs == [None]:
+                    raise
+                specs.append(None)
         moved = [Change(old, new) for old, new in history.changed(tx, row.id, since, until)]
     changes = [change for change in moved if _differs(change)]
     changes.sort(key=lambda change: _by_address(change.after))
-    return Diff(
-        pools.from_spec(name, before.spec),
-        pools.from_spec(name, after.spec),
-        tuple(changes),
-        len(moved) - len(changes),
-    )
+    return Diff(specs[0], specs[1], tuple(changes), len(moved) - len(changes))
 
 
 def _differs(change: Change) -> bool:
@@ -369,7 +372,8 @@ class _Teller:
         if before is not None:
             after = history.following(self._tx, before)
             until = f" until {self._moment(after.at)}" if after else ""
-            yield f"{who_is(before).capitalize()} had it from {self._moment(before.at)}{until}."
+            who = who_is(before)
+            yield f"{who[:1].upper()}{who[1:]} had it from {self._moment(before.at)}{until}."
 
     def _next(self, event: Event | None, live: AddressRow | None) -> Iterator[str]:
         state = event.state if event else State.FREE
@@ -498,7 +502,14 @@ def check(
         ]
         holding = list(follow.used_addresses(tx, (State.ALLOCATED,))) if ended else []
     if ended is not None:
-        suspects += [Suspect(event, why) for event, why in ended(holding)]
+        told = list(ended(holding))
+        with database.read() as tx:
+            for event, why in told:
+                now_is = next(
+                    (each for each in history.newest(tx, event.ip or "") if each.pool == event.pool), None
+                )
+                if now_is is not None and now_is.version == event.version:  # else it moved on while we asked
+                    suspects.append(Suspect(now_is, why))
     suspects.sort(key=lambda suspect: (suspect.event.pool, _by_address(suspect.event)))
     return CheckReport(tuple(findings), tuple(suspects), len(holding))
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib import import_module
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ledger.cli.everywhere import Invocation, everywhere
 
 if TYPE_CHECKING:
-    from ledger.audit import CheckReport, Ended
-    from ledger.cli.output import Printer
+    from ledger.audit import CheckReport
+    from ledger.store import Database
 
-CLUSTER = "sync.leaks:ended"
-"""Who asks the API server, found by name: a function of (kubeconfig or None, progress) that returns an ``audit.Ended``."""
+CLUSTER = "sync.check:against_cluster"
+"""Who asks the API server, found by name: (database, the pools' specs, kubeconfig or None) -> findings, each with
+``kind``, ``pool``, ``ip``, ``owner``, ``why``, ``bad`` (whether the check fails by it) and ``to_json()``."""
 
 
 @click.command()
@@ -44,8 +45,9 @@ def command(
 
     From the ledger alone: pools that are not what their events say, addresses that can never be picked or should not be, two
     owners of one address, addresses whose cooling or hold is long over, and addresses of pods that have been
-    seen since with another UID. With --against-cluster or --evidence: addresses whose owners are known to have ended.
-    Nothing is changed; `release` takes an address back. `verify` looks far deeper.
+    seen since with another UID. With --evidence: addresses whose owners have ended. With --against-cluster: the same by
+    the API server's word, running pods whose addresses the ledger does not know or has given to somebody else, and
+    pools that differ. Nothing is changed; `release` takes an address back. `verify` looks far deeper.
 
     \b
     Examples:
@@ -53,73 +55,65 @@ def command(
       ipam-ledger check --against-cluster -o json
       ipam-ledger check --evidence file:/run/ended-pods
 
-    Exit status: 0 nothing found, 1 something found, 2 wrong usage.
+    Exit status: 0 nothing bad found, 1 something bad found, 2 wrong usage.
     """
     from ledger import audit
-
-    if against_cluster and evidence:
-        raise click.UsageError("--against-cluster and --evidence exclude each other")
-    with invocation.database() as database, invocation.progress("asking about owners") as done:
-        report = audit.check(
-            database, datetime.now(UTC), ended=_ended(against_cluster, kubeconfig, evidence, done)
-        )
-    printer = invocation.printer
-    if invocation.human:
-        _tell(printer, report)
-    elif invocation.output in ("json", "yaml"):
-        printer.one(
-            {
-                "ok": report.ok,
-                "findings": [finding.to_json() for finding in report.findings],
-                "leakCandidates": [suspect.to_json() for suspect in report.suspects],
-                "asked": report.asked,
-            }
-        )
-    else:
-        rows = [
-            {"found": "finding", "pool": each.pool, "ip": each.ip, "what": each.what}
-            for each in report.findings
-        ]
-        rows += [
-            {"found": "leak candidate", "pool": each.event.pool, "ip": each.event.ip, "what": each.evidence}
-            for each in report.suspects
-        ]
-        printer.rows(rows, (), fields=("found", "pool", "ip", "what"))
-    return 0 if report.ok else 1
-
-
-def _ended(
-    against_cluster: bool, kubeconfig: str | None, evidence: str | None, done: Callable[[int], None]
-) -> Ended | None:
-    from ledger import audit
+    from ledger.cli.output import printable
     from ledger.evidence import parse_evidence
 
-    if evidence:
-        return audit.ask_each(parse_evidence(evidence), done)
-    if not against_cluster:
-        return None
-    module, _, attribute = CLUSTER.partition(":")
-    try:
-        ask = getattr(import_module(module), attribute)
-    except ModuleNotFoundError as error:
-        raise click.ClickException(f"--against-cluster is not part of this installation: {error}") from error
-    return cast("Ended", ask(kubeconfig, done))
+    with invocation.database() as database, invocation.progress("asking about owners") as done:
+        ask = audit.ask_each(parse_evidence(evidence), done) if evidence else None
+        report = audit.check(database, datetime.now(UTC), ended=ask)
+        rows = [*_rows(report), *(_against_cluster(database, kubeconfig) if against_cluster else ())]
+    bad = sum(row["bad"] for row in rows)
+    printer = invocation.printer
+    if invocation.human:
+        for row in rows:
+            where = " ".join(filter(None, (row["ip"], f"of pool {row['pool']!r}" if row["pool"] else None)))
+            owner = f" ({row['owner']})" if row["owner"] else ""
+            printer.line(printable(f"{row['kind']}: {where}{owner}: {row['why']}"))
+        asked = f", {report.asked:,} owners asked about" if report.asked else ""
+        printer.line(f"{bad} of {len(rows)} findings are bad{asked}" if rows else f"nothing found{asked}")
+    elif invocation.output in ("json", "yaml"):
+        printer.one({"ok": not bad, "findings": rows, "asked": report.asked})
+    else:
+        printer.rows(rows, (), fields=("kind", "pool", "ip", "owner", "why", "bad", "seq"))
+    return 1 if bad else 0
 
 
-def _tell(printer: Printer, report: CheckReport) -> None:
+def _rows(report: CheckReport) -> Iterator[dict[str, Any]]:
     from ledger.audit import who_is
-    from ledger.cli.output import printable
-    from ledger.cli.times import shown
+    from ledger.events import rfc3339
 
     for finding in report.findings:
-        printer.line(printable(finding.what))
+        yield _row("inconsistent", finding.pool, finding.ip, None, finding.what, seq=finding.seq)
     for suspect in report.suspects:
         event = suspect.event
-        text = f"{event.ip} of pool {event.pool!r} may have leaked: allocated to {who_is(event)} since {shown(event.at)}"
-        printer.line(printable(text))
-        printer.line(printable(f"  evidence: {suspect.evidence}"))
-    asked = f", {report.asked:,} owners asked about" if report.asked else ""
-    if report.ok:
-        printer.line(f"nothing found{asked}")
-    else:
-        printer.line(f"{len(report.findings)} findings, {len(report.suspects)} leak candidates{asked}")
+        why = f"allocated since {rfc3339(event.at)} (event {event.seq}), but {suspect.evidence}"
+        yield _row("leak candidate", event.pool, event.ip, who_is(event), why, seq=event.seq)
+
+
+def _against_cluster(database: Database, kubeconfig: str | None) -> Iterator[dict[str, Any]]:
+    from ledger.book import Book
+
+    module, _, attribute = CLUSTER.partition(":")
+    try:
+        against: Any = getattr(import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"--against-cluster is not part of this installation: {error}") from error
+    specs = [each.spec for each in Book(database, actor="").pools()]
+    for found in against(database, specs, kubeconfig):
+        yield _row(str(found.kind), found.pool, found.ip, found.owner, found.why, bad=found.bad)
+
+
+def _row(
+    kind: str,
+    pool: str | None,
+    ip: str | None,
+    owner: str | None,
+    why: str,
+    *,
+    seq: int | None = None,
+    bad: bool = True,
+) -> dict[str, Any]:
+    return {"kind": kind, "pool": pool, "ip": ip, "owner": owner, "why": why, "bad": bad, "seq": seq}

@@ -27,7 +27,7 @@ def command(invocation: Invocation, /, pool: str, since: datetime, until: dateti
       ipam-ledger diff ippool --from -1d --to now
       ipam-ledger diff ippool --from 2026-11-24T00:00:00+01:00 --to 2026-11-25T00:00:00+01:00 -o json
 
-    Exit status: 0 answered (no change is an answer), 1 there was no such pool at one of the moments, 2 wrong usage.
+    Exit status: 0 answered (no change is an answer), 1 there was no such pool at either moment, 2 wrong usage.
     """
     from ledger import audit
     from ledger.cli.events import owner
@@ -42,7 +42,8 @@ def command(invocation: Invocation, /, pool: str, since: datetime, until: dateti
     printer = invocation.printer
     changes = [change.to_json() for change in found.changes]
     if invocation.output in ("json", "yaml"):
-        spec = {"before": dict(found.spec_before.raw), "after": dict(found.spec_after.raw)}
+        before, after = found.spec_before, found.spec_after
+        spec = {"before": before and dict(before.raw), "after": after and dict(after.raw)}
         printer.one(
             {
                 "pool": pool,
@@ -63,7 +64,14 @@ def command(invocation: Invocation, /, pool: str, since: datetime, until: dateti
             Column("EVENTS", "events", right=True),
         )
         if found.spec_changed:
-            printer.line(f"the spec of pool {pool!r} changed; -o yaml shows both")
+            what = (
+                "was created"
+                if not found.spec_before
+                else "was deleted"
+                if not found.spec_after
+                else "has another spec"
+            )
+            printer.line(f"pool {pool!r} {what}; -o yaml shows it before and after")
         printer.rows(changes, columns, empty=f"no address of pool {pool!r} is another's than before")
         if found.back:
             printer.line(f"{found.back:,} more had events in between, and are what they were before")

@@ -88,6 +88,11 @@ class Invocation:
         """Whether a person reads the answer (``-o table``), rather than a program."""
         return self.output == "table"
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether this call named a ledger of its own, rather than to ask the one that this machine uses."""
+        return self._db is not None
+
     @functools.cached_property
     def printer(self) -> Printer:
         from ledger.cli.output import Printer

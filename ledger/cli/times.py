@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -79,6 +78,8 @@ def _say_offset(
         return f"{text!r} is no moment: {error}"
     if not there:
         return f"{text!r} has no offset, and the clocks here were set forward past it: write {day}T{clock}Z for UTC"
+    if all(not moment.utcoffset() for moment in there):
+        return f"{text!r} has no offset: write {day}T{clock}Z (the time here is UTC)"
     words = " or ".join(dict.fromkeys(moment.isoformat() for moment in there))
     return f"{text!r} has no offset: write {words} for the time here, or {day}T{clock}Z for UTC"
 
@@ -111,14 +112,3 @@ def shown(moment: datetime | str | None) -> str:
     except OverflowError:
         text = moment.astimezone(UTC).isoformat()
     return text.removesuffix("+00:00") + "Z" if text.endswith("+00:00") else text
-
-
-def ago(span: timedelta) -> str:
-    """``2 hours``, ``3 days``: the largest unit that fits, rounded down."""
-    seconds = int(abs(span).total_seconds())
-    names: Sequence[tuple[int, str]] = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
-    for size, name in names:
-        if seconds >= size:
-            count = seconds // size
-            return f"{count:,} {name}{'s' if count != 1 else ''}"
-    return "less than a second"
