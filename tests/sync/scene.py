@@ -36,6 +36,8 @@ class Scene:
         for worker in self.workers:
             worker.close()
         self.database.close()
+        pods = f"/api/v1/namespaces/{self.namespace}/pods?gracePeriodSeconds=0"
+        self.cluster.request("DELETE", pods)
         for raw in self.cluster.request("GET", POOLS)["items"]:
             path = f"{POOLS}/{raw['metadata']['name']}"
             self.cluster.request("PATCH", path, {"metadata": {"finalizers": None}})

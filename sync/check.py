@@ -1,0 +1,157 @@
+"""``ipam-ledger check --against-cluster``, which finds this by name: the ledger's word against the API server's.
+
+Findings only; nothing is changed. A leak candidate is named with the evidence that the API server gives at this moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from ledger import pools
+from ledger.errors import InvalidInput, LedgerError
+from ledger.events import Event, State
+from ledger.evidence import Evidence
+from ledger.follow import holders
+from ledger.pools import PoolSpec
+from ledger.store import Database
+from sync.errors import KubeError
+from sync.kube import Api, ApiEvidence
+from sync.survey import Survey, survey
+
+
+class NotReached(LedgerError):
+    """The API server cannot be asked."""
+
+
+class Kind(StrEnum):
+    """What a finding is. The words are shown, and stay as they are."""
+
+    LEAK = "leak candidate"
+    """The ledger has an owner that has ended, by the evidence that is given."""
+    UNSEEN = "not listed"
+    """The ledger has an owner that is not in the list of pods, and nothing proves that it has ended."""
+    UNKNOWN = "not in the ledger"
+    """A running pod shows an address of a pool that the ledger has not given to anybody."""
+    TWO_OWNERS = "two owners"
+    """A running pod shows an address that the ledger has given to somebody else."""
+    NO_OBJECT = "no IPPool"
+    """A pool that only the ledger has."""
+    NO_POOL = "no pool"
+    """An IPPool that only the API server has."""
+    DIFFERS = "pool differs"
+    """The IPPool says something else than the ledger's pool."""
+    BEHIND = "ledger behind"
+    """The IPPool shows a later position than the ledger has: was the database restored from an older copy?"""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it should be."""
+
+    kind: Kind
+    pool: str
+    ip: str | None
+    owner: str | None
+    why: str
+
+    @property
+    def bad(self) -> bool:
+        """Whether the check fails by it. A pool that only the ledger has may be meant so."""
+        return self.kind not in (Kind.NO_OBJECT, Kind.UNSEEN)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "kind": self.kind.value}
+
+
+def against_cluster(
+    database: Database, specs: Iterable[PoolSpec], kubeconfig: str | None = None
+) -> list[Finding]:
+    """Every finding, pools first. Raises NotReached, TryAgain."""
+    from ledger.store import follow  # late: only this needs the position
+
+    with database.read() as tx:
+        position = follow.newest_seq(tx)
+    try:
+        api = Api.connect(kubeconfig)
+        try:
+            # The pods before the ledger: who gets an address in between is in the ledger, and no false alarm.
+            seen = survey(api)
+            held = list(holders(database, State.ALLOCATED))
+            evidence = ApiEvidence(api, patient=True)
+            return compare(seen, list(specs), held, evidence, position)
+        finally:
+            api.close()
+    except KubeError as error:
+        raise NotReached(f"the API server: {error}") from error
+
+
+def compare(
+    seen: Survey, specs: list[PoolSpec], held: list[Event], evidence: Evidence, position: int
+) -> list[Finding]:
+    """``held``: the newest event of each allocated address, read after the survey; ``position``: before it."""
+    out = list(_pools(seen, {spec.name: spec for spec in specs}, position))
+    by_ip = {(each.pool, each.ip): each for each in held}
+    for holder in held:
+        owner = holder.owner
+        if not owner.is_pod:
+            continue
+        pod = seen.pods.get(f"{owner.namespace}/{owner.pod}")
+        if pod is not None and (not owner.uid or not pod.uid or pod.uid == owner.uid):
+            continue
+        why = evidence.ended(holder)
+        kind = Kind.LEAK if why else Kind.UNSEEN
+        out.append(
+            Finding(
+                kind,
+                holder.pool,
+                holder.ip,
+                f"{owner.namespace}/{owner.pod}",
+                why or "no evidence of its end",
+            )
+        )
+    for pod in seen.pods.values():
+        for ip in sorted(pod.ips):
+            around = [spec for spec in specs if spec.sub_of(ip)]
+            known = [by_ip[spec.name, ip] for spec in around if (spec.name, ip) in by_ip]
+            if not around or any(
+                (each.owner.namespace, each.owner.pod) == (pod.namespace, pod.name) for each in known
+            ):
+                continue
+            if known:
+                has = known[0].owner
+                other = (
+                    f"{has.namespace}/{has.pod}"
+                    if has.is_pod
+                    else f"container {known[0].attachment.container_id}"
+                )
+                out.append(
+                    Finding(Kind.TWO_OWNERS, known[0].pool, ip, pod.key, f"the ledger gave it to {other}")
+                )
+            else:
+                out.append(Finding(Kind.UNKNOWN, around[0].name, ip, pod.key, "the pod runs with it"))
+    return out
+
+
+def _pools(seen: Survey, specs: dict[str, PoolSpec], position: int) -> Iterable[Finding]:
+    for name in sorted(specs.keys() - seen.pools.keys()):
+        yield Finding(Kind.NO_OBJECT, name, None, None, "only the ledger has it")
+    for name, pool in sorted(seen.pools.items()):
+        if pool.ledger_seq > position:
+            yield Finding(
+                Kind.BEHIND,
+                name,
+                None,
+                None,
+                f"it shows position {pool.ledger_seq}, the ledger ends at {position}",
+            )
+        if name not in specs:
+            yield Finding(Kind.NO_POOL, name, None, None, "the ledger does not have it")
+            continue
+        try:
+            if not pools.same(specs[name], pools.from_object(pool.raw)):
+                yield Finding(Kind.DIFFERS, name, None, None, "its spec is not what the ledger has")
+        except InvalidInput as error:
+            yield Finding(Kind.DIFFERS, name, None, None, str(error))
