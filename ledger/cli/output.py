@@ -121,8 +121,8 @@ class Printer:
         self._stream.write(text + "\n")
 
     def rich(self, thing: Any) -> None:
-        """Something of rich's, for terminals; its markup is not read."""
-        self._console().print(thing, markup=False, highlight=False)
+        """Something of rich's; its markup is not read."""
+        self._console().print(thing, markup=False, highlight=False, soft_wrap=not self.terminal)
 
     def table(self, rows: Iterable[Row], columns: Sequence[Column]) -> None:
         """A table inside an answer for a person."""
@@ -188,15 +188,25 @@ class Printer:
             table.add_column(column.title, justify="right" if column.right else "left", overflow="fold")
         for line in page:
             table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in line))
-        self._console().print(table)
+        # Too wide: the terminal breaks the lines, as it does with kubectl's; folded cells could not be read or copied.
+        natural = sum(_widths(page, columns)) + 4 * len(columns)
+        self._console(natural if natural > self.width else None).print(table)
 
-    def _console(self) -> Any:
+    def _console(self, width: int | None = None) -> Any:
         from rich.console import Console
 
         self._stream.flush()
+        terminal = self.terminal or None
         return Console(
-            file=self._stream, no_color=not self._color or None, force_terminal=self.terminal or None
+            file=self._stream, no_color=not self._color or None, force_terminal=terminal, width=width
         )
+
+    @property
+    def width(self) -> int:
+        """Columns of the terminal; 80 where there is none."""
+        import shutil
+
+        return shutil.get_terminal_size().columns
 
 
 class _Counted:

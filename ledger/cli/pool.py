@@ -11,7 +11,10 @@ import click
 from ledger.cli.everywhere import Invocation, everywhere, options
 
 if TYPE_CHECKING:
+    from ledger.audit import Usage
     from ledger.catalog import PoolFigures
+    from ledger.cli.output import Printer
+    from ledger.events import State
 
 RESOURCE = "ippool.ipam.k8s.io"
 VERBS = {"created": "created", "updated": "configured", "unchanged": "unchanged"}  # kubectl's words
@@ -188,26 +191,128 @@ def percent(share: float) -> str:
 
 @command.command("show")
 @click.argument("name")
+@click.option("--map/--no-map", "drawn", default=None, help="A map of the addresses. Default: on a terminal.")
 @everywhere
-def show(invocation: Invocation, /, name: str) -> int:
-    """Show one pool.
+def show(invocation: Invocation, /, name: str, drawn: bool | None) -> int:
+    """Show one pool: its counts and ranges, its utilisation over time, when it will be full at this pace, and a map.
+
+    The past is the last 30 days, or the ledger's last 200,000 events if that is less. A forecast is given only where the
+    pool is filling up steadily.
 
     \b
     Examples:
       ipam-ledger pool show ippool
+      ipam-ledger pool show ippool --map
       ipam-ledger pool show ippool -o json | jq .utilization
 
     Exit status: 0 answered, 1 there is no such pool, 2 wrong usage.
     """
+    from datetime import UTC, datetime
+
+    from ledger import audit
     from ledger.book import Book
 
     with invocation.reading() as database:
-        row = figures(Book(database, actor="").pool(name))
+        pool = Book(database, actor="").pool(name)
+        usage = audit.usage(database, name, datetime.now(UTC))
+        drawn = invocation.human and (invocation.printer.terminal if drawn is None else drawn)
+        in_use = audit.in_use(database, name) if drawn else {}
+    row = {**figures(pool), "history": usage.to_json() if usage else None}
     printer = invocation.printer
     if not invocation.human:
-        printer.one(row, fields=_FIELDS)
+        printer.one(row, fields=(*_FIELDS, "history"))
         return 0
+    _tell(printer, pool, usage)
+    if drawn:
+        _draw(printer, pool, in_use)
     return 0
+
+
+def _tell(printer: Printer, pool: PoolFigures, usage: Usage | None) -> None:
+    from ledger.cli.output import printable
+
+    spec = pool.spec
+    cooldown = f", cooldown {spec.cooldown_seconds:,} s" if spec.cooldown_seconds else ""
+    facts = [
+        ("pool", spec.name),
+        (
+            "space",
+            f"{spec.address_space}, picks {spec.pick_strategy}{cooldown}, retains for {', '.join(spec.retain_for) or 'nobody'}",
+        ),
+        ("capacity", f"{pool.capacity:,}"),
+        ("allocated", f"{pool.allocated:,}"),
+        ("held", f"{pool.held:,}"),
+        ("cooling", f"{pool.cooling:,}"),
+        ("free", f"{pool.free:,}"),
+        ("used", f"{percent(pool.utilization)} %"),
+    ]
+    for sub in spec.subs:
+        gateway = f", gateway {sub.gateway}" if sub.gateway else ""
+        nodes = (
+            f", nodes {','.join(f'{k}={v}' for k, v in sub.node_selector.items())}"
+            if sub.node_selector
+            else ""
+        )
+        facts.append(("range", f"{sub.range} of {sub.network}: {sub.capacity:,}{gateway}{nodes}"))
+    if spec.static_owners:
+        facts.append(("static", f"{len(spec.static_owners):,} addresses are reserved for pods by name"))
+    if usage is not None:
+        facts += _over_time(usage)
+    for title, text in facts:
+        printer.line(f"{title:<11}{printable(text)}")
+
+
+def _over_time(usage: Usage) -> list[tuple[str, str]]:
+    from ledger.audit import spell
+    from ledger.cli.draw import sparkline
+
+    span = spell(usage.until - usage.since)
+    low, high = min(usage.used), max(usage.used)
+    out = [("over time", f"{sparkline(usage.used)}  {low:,} to {high:,} in use, the last {span}")]
+    left = usage.full_in
+    if usage.used[-1] >= usage.capacity:
+        out.append(("forecast", "full"))
+    elif left is not None:
+        out.append(("forecast", f"full in about {spell(left)} at the pace of the last {span}"))
+    else:
+        out.append(("forecast", "not filling up, as far as the last " + span + " can tell"))
+    return out
+
+
+def _draw(printer: Printer, pool: PoolFigures, in_use: dict[str, State]) -> None:
+    from itertools import groupby
+
+    from rich.text import Text
+
+    from ledger.addresses import to_text
+    from ledger.cli import draw
+
+    for sub in pool.spec.subs:
+        drawing = draw.map_of(sub, in_use)
+        printer.line()
+        if drawing is None:
+            printer.line(f"{sub.range}: too large for a map")
+            continue
+        each = "" if drawing.each == 1 else f", {drawing.each} addresses a cell"
+        printer.line(f"{sub.range}{each}")
+        label = len(to_text(sub.family, sub.range.last)) + 2
+        width = 64 if printer.width >= label + 64 else 32
+        for offset, cells in drawing.lines(width):
+            line = Text(f"{to_text(sub.family, sub.range.first + offset):<{label}}")
+            for style, run in groupby(cells, key=lambda cell: cell.style):
+                line.append("".join(cell.char for cell in run), style)
+            printer.rich(line)
+    printer.line()
+    line = Text()
+    for cell, meaning in (
+        (draw.ALLOCATED, "allocated"),
+        (draw.HELD, "held"),
+        (draw.COOLING, "cooling"),
+        (draw.FREE, "free"),
+        (draw.NEVER, "never given out"),
+    ):
+        line.append(cell.char, cell.style).append(f" {meaning}   ")
+    printer.rich(line)
 
 
 @command.command("delete")

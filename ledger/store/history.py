@@ -242,3 +242,70 @@ def _versions(pool_id: int, at: datetime) -> sa.Select[Any]:
         .where(ledger.c.pool_id == pool_id, ledger.c.ip.is_not(None), ledger.c.at <= at)
         .group_by(ledger.c.ip)
     )
+
+
+# Over time --------------------------------------------------------------------------------------
+
+
+def states(tx: Tx, pool_id: int) -> Iterator[tuple[str, State]]:
+    """The addresses of a pool that are not free."""
+    query = sa.select(address.c.ip, address.c.state).where(
+        address.c.pool_id == pool_id, address.c.state != sa.literal_column("'free'")
+    )
+    for ip, state in tx.execute(query.execution_options(yield_per=PAGE)):
+        yield ip, State(state)
+
+
+def first_of_pool(tx: Tx, pool_id: int) -> datetime | None:
+    """When the pool was created first."""
+    query = sa.select(ledger.c.at).where(ledger.c.pool_id == pool_id, ledger.c.ip.is_(None))
+    at: datetime | None = tx.execute(query.order_by(ledger.c.version).limit(1)).scalar()
+    return at
+
+
+def moment_back(tx: Tx, events: int) -> datetime | None:
+    """When about so many events ago was; None in an empty ledger."""
+    newest = sa.select(sa.func.max(ledger.c.seq)).scalar_subquery()
+    query = sa.select(ledger.c.at).where(ledger.c.seq >= newest - events).order_by(ledger.c.seq).limit(1)
+    at: datetime | None = tx.execute(query).scalar()
+    return at
+
+
+def usage_changes(tx: Tx, pool_id: int, since: datetime, until: datetime, buckets: int) -> dict[int, int]:
+    """By how much the number of addresses in use changed in each of ``buckets`` equal parts of ``(since, until]``."""
+    prev = ledger.alias("prev")
+    width = (until - since).total_seconds() / buckets
+    if tx.sqlite:
+        seconds = (
+            sa.func.julianday(ledger.c.at) - sa.func.julianday(sa.literal(since, ledger.c.at.type))
+        ) * 86_400
+    else:
+        seconds = sa.func.extract("epoch", ledger.c.at - since)
+    bucket = sa.cast(sa.func.floor(seconds / width), sa.Integer)
+    in_use = sa.case((ledger.c.state != State.FREE.value, 1), else_=0)
+    was_in_use = sa.case((sa.func.coalesce(prev.c.state, State.FREE.value) != State.FREE.value, 1), else_=0)
+    query = (
+        sa.select(bucket.label("bucket"), sa.func.sum(in_use - was_in_use))
+        .select_from(
+            ledger.outerjoin(
+                prev,
+                sa.and_(
+                    prev.c.pool_id == ledger.c.pool_id,
+                    prev.c.ip == ledger.c.ip,
+                    prev.c.version == ledger.c.version - 1,
+                ),
+            )
+        )
+        .where(
+            ledger.c.pool_id == pool_id,
+            ledger.c.ip.is_not(None),
+            ledger.c.at > since,
+            ledger.c.at <= until,
+        )
+        .group_by("bucket")
+    )
+    found: dict[int, int] = {}
+    for number, change in tx.execute(query):
+        place = min(max(int(number), 0), buckets - 1)
+        found[place] = found.get(place, 0) + int(change)
+    return found
