@@ -177,12 +177,14 @@ def read_stdin() -> bytes:
 
 def parse(stdin: bytes) -> "dict[str, Any]":
     """The network configuration as an object; the agent looks at it more closely."""
+    if not stdin.strip():
+        raise Refusal(6, "stdin is not JSON: it is empty")
     try:
         conf = load(stdin.decode().strip(" \t\n\r"))
     except RecursionError:
         raise Refusal(6, "stdin is not JSON for us: nested too deeply") from None
     except ValueError as e:
-        raise Refusal(6, f"stdin is not JSON: {e if stdin.strip() else 'it is empty'}") from None
+        raise Refusal(6, f"stdin is not JSON: {e}") from None
     if not isinstance(conf, dict):
         raise Refusal(6, "stdin: the network configuration must be an object")
     return conf
