@@ -128,7 +128,7 @@ def gaps(tx: Tx, limit: int) -> list[Gap]:
 
 
 def _pool_names(tx: Tx) -> dict[int, str]:
-    return dict(tx.execute(sa.select(pool.c.id, pool.c.name)).tuples().all())
+    return {row.id: row.name for row in tx.execute(sa.select(pool.c.id, pool.c.name))}
 
 
 # The live state ---------------------------------------------------------------------------------
