@@ -20,7 +20,7 @@ LEGAL: Final[Mapping[Kind, tuple[frozenset[State], frozenset[State]]]] = {
     Kind.ADOPTED: (frozenset((_F, _C, _H)), frozenset((_A,))),
     Kind.RELEASED: (frozenset((_A, _H)), frozenset((_F, _C))),
     Kind.RECLAIMED: (frozenset((_A, _H)), frozenset((_F, _C))),
-    Kind.HELD: (frozenset((_A, _F, _C)), frozenset((_H,))),
+    Kind.HELD: (frozenset((_A, _F, _C, _H)), frozenset((_H,))),  # held → held: another end
     Kind.FREED: (frozenset((_C, _H)), frozenset((_F,))),
 }
 """Kind -> the states an address may be in before, and after. Before its first event an address is free."""
@@ -61,7 +61,9 @@ def wrong(
         return f"{kind} of an address that was {left}"
     if became not in may_become:
         return f"{kind} left the address {became}"
-    if known not in GIVES and before is not None and not same_owner:
+    if known not in GIVES and before is None:
+        return f"{kind} of an address that nobody ever had"
+    if known not in GIVES and not same_owner:
         return f"{kind} changed the owner"
     if has_until != (became is _C) and became is not _H:
         return f"{kind} left the address {became} {'with' if has_until else 'without'} an end"

@@ -280,7 +280,7 @@ def usage_changes(tx: Tx, pool_id: int, since: datetime, until: datetime, bucket
             sa.func.julianday(ledger.c.at) - sa.func.julianday(sa.literal(since, ledger.c.at.type))
         ) * 86_400
     else:
-        seconds = sa.func.extract("epoch", ledger.c.at - since)
+        seconds = sa.extract("epoch", ledger.c.at) - since.timestamp()
     bucket = sa.cast(sa.func.floor(seconds / width), sa.Integer)
     in_use = sa.case((ledger.c.state != State.FREE.value, 1), else_=0)
     was_in_use = sa.case((sa.func.coalesce(prev.c.state, State.FREE.value) != State.FREE.value, 1), else_=0)
