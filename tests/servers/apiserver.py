@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,8 @@ class ApiError(Exception):
 class ControlPlane:
     """``start`` · ``stop`` · ``kill9_apiserver`` · ``restart_apiserver`` · ``kubectl`` · ``request`` · ``token``."""
 
-    def __init__(self, programs: Programs, keeper: Keeper) -> None:
+    def __init__(self, programs: Programs, keeper: Keeper, *, audit: bool = False) -> None:
+        """``audit``: note every request, for ``audited``."""
         self.programs = programs
         self.folder = Path(tempfile.mkdtemp(prefix="ipam-ledger-kube-", dir="/tmp"))
         keeper.remove(self.folder)
@@ -101,6 +102,7 @@ class ControlPlane:
                 "--allow-privileged=true",
                 "--shutdown-delay-duration=0s",
                 "--v=0",
+                *(self._auditing() if audit else ()),
             ],
             log=self.folder / "apiserver.log",
             keeper=keeper,
@@ -274,22 +276,32 @@ class ControlPlane:
         file.chmod(0o600)
         return file
 
-    def access_log(self) -> Sequence[str]:
-        """The API server's own log, for a test that failed."""
-        return self.apiserver.output().splitlines()
-
-    def requests_total(self) -> dict[tuple[str, str, str], float]:
-        """How many requests the API server has answered, by (verb, resource, subresource), from its own metrics."""
-        counted: dict[tuple[str, str, str], float] = {}
-        for line in self.request("GET", "/metrics").splitlines():
-            if line.startswith("apiserver_request_total{"):
-                labels, _, value = line.partition("{")[2].rpartition("} ")
-                pairs = dict(pair.split("=", 1) for pair in labels.split(",") if "=" in pair)
-                key = tuple(pairs.get(name, '""').strip('"') for name in ("verb", "resource", "subresource"))
-                counted[key] = counted.get(key, 0.0) + float(value)
-        return counted
+    def audited(self, user: str) -> list[tuple[str, str]]:
+        """Every request of a user that has been answered: (verb, resource or resource/subresource), in order."""
+        out = []
+        for line in (self.folder / "audit.log").read_text().splitlines():
+            event = json.loads(line)
+            if event["user"]["username"] == user:
+                about = event.get("objectRef") or {}
+                parts = (about.get("resource", event["requestURI"]), about.get("subresource"))
+                out.append((event["verb"], "/".join(part for part in parts if part)))
+        return out
 
     # inside
+
+    def _auditing(self) -> tuple[str, ...]:
+        policy = self.folder / "audit-policy.json"
+        policy.write_text(
+            json.dumps(
+                {
+                    "apiVersion": "audit.k8s.io/v1",
+                    "kind": "Policy",
+                    "omitStages": ["RequestReceived", "ResponseStarted"],
+                    "rules": [{"level": "Metadata"}],
+                }
+            )
+        )
+        return (f"--audit-policy-file={policy}", f"--audit-log-path={self.folder / 'audit.log'}")
 
     def _etcd_answers(self) -> bool:
         try:
