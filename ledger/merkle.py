@@ -127,6 +127,13 @@ class GrowingTree:
                 done.append(Node(height // TILE_HEIGHT, index, root))
         self._peaks.append((height, root))
 
+    def root_after(self, hashes: bytes) -> bytes:
+        """The root that the tree would have after :meth:`extend`, which is not done."""
+        grown = GrowingTree()
+        grown.size, grown._peaks, grown._tail = self.size, list(self._peaks), self._tail
+        grown.extend(hashes)
+        return grown.root()
+
     def root(self) -> bytes:
         roots = [root for _, root in self._peaks]
         if self._tail:

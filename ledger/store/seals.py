@@ -161,6 +161,11 @@ def add_checkpoint(tx: Tx, origin: str, size: int, root: bytes, note: str) -> No
     )
 
 
+def has_checkpoint(tx: Tx, origin: str, size: int) -> bool:
+    query = sa.select(1).where(checkpoint.c.origin == origin, checkpoint.c.size == size)
+    return tx.execute(query).first() is not None
+
+
 def newest_checkpoint(tx: Tx, origin: str | None = None) -> StoredCheckpoint | None:
     query = sa.select(checkpoint).order_by(checkpoint.c.id.desc()).limit(1)
     row = tx.execute(query if origin is None else query.where(checkpoint.c.origin == origin)).first()

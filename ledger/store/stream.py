@@ -60,8 +60,10 @@ def after(tx: Tx, cursor: Cursor, limit: int) -> list[Row]:
     return _rows(tx, _next(cursor, limit))
 
 
-def _next(cursor: Cursor, limit: int) -> str:
-    where = f"WHERE (l.xid, l.seq) > ('{int(cursor.xid)}'::xid8, {int(cursor.seq)}) AND {_SETTLED}"
+def _next(cursor: Cursor, limit: int, settled: bool = True) -> str:
+    where = f"WHERE (l.xid, l.seq) > ('{int(cursor.xid)}'::xid8, {int(cursor.seq)})"
+    if settled:
+        where += f" AND {_SETTLED}"
     return f"{_PG} {where} ORDER BY l.xid, l.seq LIMIT {int(limit)}"
 
 
@@ -90,11 +92,14 @@ def _these(seqs: Sequence[int]) -> str:
     return f"{_PG} WHERE l.seq = ANY('{{{','.join(str(int(s)) for s in seqs)}}}'::bigint[])"
 
 
-def leaves_after(tx: Tx, cursor: Cursor, limit: int) -> list[Leaf]:
-    """As :func:`after`, each event as its leaf. LedgerCorrupt names an event that has no canonical form."""
+def leaves_after(tx: Tx, cursor: Cursor, limit: int, *, settled: bool = True) -> list[Leaf]:
+    """As :func:`after`, each event as its leaf. LedgerCorrupt names an event that has no canonical form.
+
+    ``settled`` False: everything that this snapshot sees; what comes next may belong before it.
+    """
     if tx.sqlite:
         return [_leaf(row) for row in after(tx, cursor, limit)]
-    return _copied_leaves(tx, _next(cursor, limit))
+    return _copied_leaves(tx, _next(cursor, limit, settled))
 
 
 def leaves_by_seq(tx: Tx, seqs: Sequence[int]) -> dict[int, Leaf]:
@@ -176,6 +181,10 @@ def event_of(row: Row) -> Event:
         actor=row[16],
         spec=row[17],
     )
+
+
+def count(tx: Tx) -> int:
+    return int(tx.execute(sa.select(sa.func.count()).select_from(ledger)).scalar_one())
 
 
 def cursor_of(row: Row) -> Cursor:

@@ -1,0 +1,213 @@
+"""Loading events into an empty database: ledger, seals, checkpoints, and then the state that they make.
+
+Each batch is one transaction: events with their seals, so that whoever is interrupted goes on where the seals end. Until the
+last transaction there is no pool to allocate from, and the fence is raised before the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ledger import pools, walk
+from ledger.addresses import to_int, to_text
+from ledger.archive.check import Check
+from ledger.archive.lines import Parsed
+from ledger.checkpoint import Checkpoint
+from ledger.errors import InvalidRequest, LedgerCorrupt
+from ledger.events import Cursor, Kind
+from ledger.merkle import HASH, TILE, GrowingTree, Node
+from ledger.pools import PoolSpec
+from ledger.store import Database, Tx, fences, load, rows, seals
+from ledger.store.rows import Place
+from ledger.store.seals import Batch
+
+BATCH = 32_768
+"""Events a transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What was loaded: all events, how many of them in this run, and the tree's root over all."""
+
+    events: int
+    now: int
+    root: bytes
+
+
+class Loader:
+    """Loads one stream of events. Raises InvalidRequest if the database holds something else already."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        reason: str,
+        actor: str,
+        progress: Callable[[int], object] = lambda n: None,
+    ) -> None:
+        self._database = database
+        self._progress = progress
+        self._check = Check()
+        self._tree = GrowingTree()
+        self._events: list[Parsed] = []
+        self._hashes: list[bytes] = []
+        self._checkpoints: list[tuple[Checkpoint, str]] = []
+        self._loaded = 0
+        with database.begin() as tx:
+            if not load.is_empty(tx) and not load.unfinished(tx):
+                raise InvalidRequest(
+                    "database",
+                    database.label,
+                    "is not empty; import into a new one, and see `ipam-ledger db upgrade`",
+                )
+            if not load.may_load(tx):
+                raise InvalidRequest(
+                    "database", database.label, "must be written by the owner of its tables for this"
+                )
+            self._before, _ = seals.end(tx)
+            newest = fences.turns(tx)
+            if not newest or not newest[0].raised:
+                fences.turn(tx, raised=True, reason=reason, actor=actor)
+            load.prepare(tx)
+            self._pools = load.pool_ids(tx)
+
+    @property
+    def resumed_at(self) -> int:
+        """How many events an interrupted import has left here."""
+        return self._before
+
+    def add(
+        self,
+        events: Sequence[Parsed],
+        hashes: Sequence[bytes],
+        checkpoints: Sequence[tuple[Checkpoint, str]] = (),
+    ) -> None:
+        """The next events in tree order, with the hashes of their leaves. LedgerCorrupt names one that may not follow."""
+        for parsed in events:
+            if why := self._check.wrong(parsed.row):
+                raise LedgerCorrupt(f"event {parsed.row[0]}: {why}", seq=parsed.row[0])
+        self._events += events
+        self._hashes += hashes
+        self._checkpoints += checkpoints
+        while len(self._events) >= BATCH:
+            self._write(BATCH)
+
+    def finish(self) -> Loaded:
+        """Everything that came is in the database; now make the state. One transaction."""
+        self._write(len(self._events))
+        if self._tree.size < self._before:
+            self._foreign()
+        with self._database.begin() as tx:
+            load.finish(tx)
+            rebuild(tx)
+        return Loaded(self._tree.size, self._tree.size - self._before, self._tree.root())
+
+    def _write(self, count: int) -> None:
+        events, hashes = self._events[:count], self._hashes[:count]
+        self._events, self._hashes = self._events[count:], self._hashes[count:]
+        skip = min(max(self._before - self._tree.size, 0), len(events))
+        if skip:
+            self._skip(hashes[:skip])
+            events, hashes = events[skip:], hashes[skip:]
+        first = self._tree.size
+        with self._database.begin() as tx:
+            if events:
+                for name in dict.fromkeys(parsed.row[3] for parsed in events):
+                    if name not in self._pools:
+                        self._pools[name] = load.create_pool(tx, name)
+                cursor = load.insert(tx, [p.row for p in events], [p.plain for p in events], self._pools)
+                # SQLite follows by position alone: the cursor is behind whatever has come so far
+                self._loaded = max(self._loaded, cursor.seq)
+                if tx.sqlite:
+                    cursor = Cursor(0, self._loaded)
+                nodes = self._tree.extend(b"".join(hashes))
+                self._seal(tx, first, events, hashes, cursor, nodes)
+            self._keep_checkpoints(tx)
+        self._progress(len(events))
+
+    def _seal(
+        self,
+        tx: Tx,
+        first: int,
+        events: Sequence[Parsed],
+        hashes: Sequence[bytes],
+        cursor: Cursor,
+        nodes: Sequence[Node],
+    ) -> None:
+        batches, at = [], 0
+        while at < len(events):
+            width = min(TILE - (first + at) % TILE, len(events) - at)
+            part = slice(at, at + width)
+            seqs = tuple(parsed.row[0] for parsed in events[part])
+            batches.append(Batch(first + at, seqs, b"".join(hashes[part]), cursor))
+            at += width
+        seals.add(tx, batches, nodes)
+
+    def _keep_checkpoints(self, tx: Tx) -> None:
+        ready = [(c, note) for c, note in self._checkpoints if c.size <= self._tree.size]
+        self._checkpoints = [(c, note) for c, note in self._checkpoints if c.size > self._tree.size]
+        for checkpoint, note in ready:
+            if not seals.has_checkpoint(tx, checkpoint.origin, checkpoint.size):
+                seals.add_checkpoint(tx, checkpoint.origin, checkpoint.size, checkpoint.root, note)
+
+    def _skip(self, hashes: Sequence[bytes]) -> None:
+        """What an interrupted import has loaded must be the beginning of this one."""
+        first = self._tree.size
+        self._tree.extend(b"".join(hashes))
+        with self._database.read() as tx:
+            stored = b"".join(b.hashes for b in seals.batches(tx, first, len(hashes) // TILE + 2))
+        if stored[: len(hashes) * HASH] != b"".join(hashes):
+            self._foreign()
+
+    def _foreign(self) -> None:
+        raise InvalidRequest(
+            "database",
+            self._database.label,
+            f"holds {self._before:,} events of another import; begin with a new database",
+        )
+
+
+def rebuild(tx: Tx) -> None:
+    """Pools and addresses out of the ledger alone, where there are none yet."""
+    for pool_id, name, version, kind, raw in load.newest_pool_events(tx):
+        spec = pools.from_spec(name, raw)
+        live = kind != Kind.POOL_DELETED
+        rows.update_pool(
+            tx,
+            pool_id,
+            {
+                "address_space": spec.address_space,
+                "cooldown_seconds": spec.cooldown_seconds,
+                "version": version,
+                "live": live,
+                "spec": raw,
+            },
+        )
+        if live:
+            _place(tx, pool_id, spec)
+    load.set_state(tx)
+
+
+def _place(tx: Tx, pool_id: int, spec: PoolSpec) -> None:
+    """Rows in the picking order: whole subs, the first of larger ones, and all that were ever used."""
+    for sub in spec.subs:
+        count = walk.first_walk(sub)
+        places = [
+            Place(to_text(sub.family, at), sub.family, sub.ordinal, walk.rnd_of(spec, sub, at))
+            for at in walk.steps(spec, sub, 0, count)
+        ]
+        rows.materialise(tx, pool_id, places)
+        rows.set_walked(tx, pool_id, sub.ordinal, count)
+    large = [sub for sub in spec.subs if sub.capacity > walk.WHOLE]
+    if large:
+        used = ((ip, spec.sub_of(ip)) for ip in load.used_addresses(tx, pool_id))
+        rows.materialise(
+            tx,
+            pool_id,
+            [
+                Place(ip, sub.family, sub.ordinal, walk.rnd_of(spec, sub, to_int(ip)[1]))
+                for ip, sub in used
+                if sub in large
+            ],
+        )

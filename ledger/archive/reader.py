@@ -1,0 +1,312 @@
+"""Reading an export: everything is checked before it is handed out, in constant memory.
+
+What is handed out comes in chunks that a tile, a mark or the trailer has vouched for.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+import zstandard
+
+from ledger.archive.lines import SCHEMA, Parsed, parse
+from ledger.checkpoint import Checkpoint, peek
+from ledger.errors import InvalidInput, LedgerError
+from ledger.merkle import TILE, GrowingTree
+
+FORMAT = "ipam-ledger/export/v1"
+MAX_LINE = 4_000_000
+"""Bytes; a pool's event carries its spec, which is bounded at about one."""
+
+TAKE = 8_192
+"""Events handed out at a time, or a few more: up to the end of a tile."""
+
+_BLOCK = 1 << 18
+_BITE = 1 << 10
+
+
+class Damaged(LedgerError):
+    """The export was cut or changed."""
+
+    def __init__(self, source: str, where: str, why: str) -> None:
+        super().__init__(f"{source} was cut or changed {where}: {why}", source=source, where=where, why=why)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The first line. ``events`` None: the export is followed, so nobody knows yet. ``checkpoint``: the newest note, or None."""
+
+    schema: int
+    events: int | None
+    checkpoint: str | None
+    exported_at: str
+
+    @property
+    def followed(self) -> bool:
+        return self.events is None
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Events that were vouched for, then the checkpoints that stand after them. ``hashes``: of their leaves."""
+
+    events: list[Parsed] = field(default_factory=list)
+    hashes: list[bytes] = field(default_factory=list)
+    checkpoints: list[tuple[Checkpoint, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The end of a batch of a followed export: how far it goes, and the cursor to go on from."""
+
+    events: int
+    xid: int
+    seq: int
+    offset: int = 0
+
+
+class Source(Protocol):
+    """Where compressed bytes come from."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+class Reader:
+    """One export. ``header`` is read at once. Raises Damaged, or InvalidInput for a file that is no export."""
+
+    def __init__(self, source: str, stream: Source) -> None:
+        self.source = source
+        self.tree = GrowingTree()
+        self.ended = False
+        self.mark: Mark | None = None
+        self._lines = _Lines(source, stream)
+        self.header = self._header()
+        self._chunk = Chunk()
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Everything up to the trailer; of a followed export, everything up to the last mark."""
+        tail: list[bytes] = []  # leaf hashes of the tile that is being read
+        try:
+            for line in self._lines:
+                if tail and (self.tree.size + len(tail)) % TILE == 0 and not line.startswith(b'{"tile":'):
+                    self._damaged("a tile line is missing before this one")
+                if line.startswith(b'{"actor":'):
+                    tail.append(self._event(line))
+                    continue
+                raw = self._json(line)
+                match raw:
+                    case {"tile": int(index), "root": str(root)}:
+                        self._tile(index, root, tail)
+                        tail = []
+                        if len(self._chunk.events) >= TAKE:
+                            yield self._take()
+                    case {"checkpoint": str(note)}:
+                        self._checkpoint(note, tail)
+                    case {
+                        "mark": {"events": int(events), "root": str(root), "xid": int(xid), "seq": int(seq)}
+                    }:
+                        self._vouch(events, root, tail)
+                        self.mark = Mark(events, xid, seq)
+                        yield self._take()
+                    case {"end": {"events": int(events), "root": str(root)}}:
+                        self._vouch(events, root, tail)
+                        if events != (self.header.events if self.header.events is not None else events):
+                            self._damaged(f"the header promised {self.header.events} events")
+                        self.ended = True
+                        yield self._take()
+                        self._nothing_more()
+                        return
+                    case _:
+                        self._damaged("this is no line of an export")
+        except Damaged:
+            if not self.header.followed or self.mark is None or not self._lines.cut:
+                raise
+            return  # the writer was killed amid a batch; what was not marked is not handed out
+        if not self.header.followed:
+            self._damaged("there is no trailer", at_end=True)
+        if self._chunk.events:
+            self._chunk = Chunk()
+            self._lines.cut = True
+
+    @property
+    def unmarked(self) -> bool:
+        """Whether a followed export goes on behind its last mark, where nothing vouches for it."""
+        return self._lines.cut
+
+    # Lines ------------------------------------------------------------------------------------------
+
+    def _header(self) -> Header:
+        first = next(iter(self._lines), None)
+        try:
+            raw = json.loads(first or b"")
+            if raw["format"] != FORMAT:
+                raise ValueError(f"its format is {raw['format']!r}, this program reads {FORMAT!r}")
+            header = Header(raw["schema"], raw["events"], raw["checkpoint"], raw["exportedAt"])
+            if type(header.schema) is not int or (
+                header.events is not None and type(header.events) is not int
+            ):
+                raise ValueError("a number of its header is none")
+        except (ValueError, KeyError, TypeError) as error:
+            raise InvalidInput("export", self.source, f"is not an export of a ledger: {error}") from None
+        if header.schema > SCHEMA:
+            raise InvalidInput(
+                "export", self.source, f"its events have schema {header.schema}, newer than this program's {SCHEMA}; upgrade ipam-ledger"
+            )  # fmt: skip
+        return header
+
+    def _event(self, line: bytes) -> bytes:
+        try:
+            parsed = parse(line)
+        except (ValueError, RecursionError) as error:
+            self._damaged(f"not an event: {error}")
+        digest = sha256(b"\0" + line).digest()
+        self._chunk.events.append(parsed)
+        self._chunk.hashes.append(digest)
+        return digest
+
+    def _tile(self, index: int, root: str, tail: list[bytes]) -> None:
+        if len(tail) + self.tree.size % TILE != TILE or index != (self.tree.size + len(tail)) // TILE - 1:
+            self._damaged(f"tile {index} does not belong here: an event is missing, or there is one too many")
+        nodes = self.tree.extend(b"".join(tail))
+        if not nodes or nodes[0].hash != self._hash(root):
+            self._changed()
+
+    def _vouch(self, events: int, root: str, tail: list[bytes]) -> None:
+        self.tree.extend(b"".join(tail))
+        tail.clear()
+        if events != self.tree.size:
+            self._damaged(f"{events} events should stand before this line, there are {self.tree.size}")
+        if self.tree.root() != self._hash(root):
+            self._changed()
+
+    def _changed(self) -> None:
+        """The tile that was just read is not the one that was written."""
+        events = self._chunk.events
+        last = self.tree.size
+        first = (last - 1) // TILE * TILE
+        seqs = [parsed.row[0] for parsed in events[-(last - first) :]]
+        self._damaged(
+            f"the events before this line are not those that were written; the change is in one of {len(seqs)}, from event "
+            f"{seqs[0] if seqs else '?'} to event {seqs[-1] if seqs else '?'}"
+        )
+
+    def _checkpoint(self, note: str, tail: list[bytes]) -> None:
+        try:
+            checkpoint = peek(note)
+        except LedgerError as error:
+            self._damaged(f"not a checkpoint: {error}")
+        size = self.tree.size + len(tail)
+        if checkpoint.size != size:
+            self._damaged(f"a checkpoint of {checkpoint.size} entries stands after {size}")
+        if self.tree.root_after(b"".join(tail)) != checkpoint.root:
+            self._damaged("the events before it are not those that this checkpoint signs")
+        self._chunk.checkpoints.append((checkpoint, note))
+
+    def _take(self) -> Chunk:
+        chunk, self._chunk = self._chunk, Chunk()
+        return chunk
+
+    def _nothing_more(self) -> None:
+        if next(iter(self._lines), None) is not None:
+            self._damaged("something follows the trailer")
+
+    def _json(self, line: bytes) -> Any:
+        try:
+            return json.loads(line)
+        except (ValueError, RecursionError) as error:
+            self._damaged(f"not JSON: {error}")
+
+    def _hash(self, text: str) -> bytes:
+        try:
+            return b64decode(text, validate=True)
+        except (binascii.Error, ValueError):
+            self._damaged("a root that is no base64")
+
+    def _damaged(self, why: str, *, at_end: bool = False) -> NoReturn:
+        where = "at its end" if at_end else f"at line {self._lines.number}"
+        raise Damaged(self.source, where, why)
+
+
+class _Lines:
+    """The lines of a compressed stream, numbered from 1. ``cut``: the stream ended inside a line or a frame, or behind a mark."""
+
+    def __init__(self, source: str, stream: Source) -> None:
+        self.number = 0
+        self.cut = False
+        self._source = source
+        self._stream = stream
+        self._iterator = self._read()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._iterator
+
+    def _read(self) -> Iterator[bytes]:
+        rest = b""
+        for block in self._blocks():
+            lines = (rest + block).split(b"\n")
+            rest = lines.pop()
+            for line in lines:
+                self.number += 1
+                yield line
+            if len(rest) > MAX_LINE:
+                self.number += 1
+                raise Damaged(self._source, f"at line {self.number}", f"a line longer than {MAX_LINE} bytes")
+        if rest:
+            self.cut = True
+            self.number += 1
+            raise Damaged(self._source, f"at line {self.number}", "it ends amid a line")
+
+    def _blocks(self) -> Iterator[bytes]:
+        """What the frames hold, one after another. Small bites: a block of four bytes may expand to 128 KiB."""
+        frame = None
+        while data := self._stream.read(_BLOCK):
+            for at in range(0, len(data), _BITE):
+                bite = data[at : at + _BITE]
+                while bite:
+                    frame = frame or zstandard.ZstdDecompressor().decompressobj()
+                    try:
+                        out = frame.decompress(bite)
+                    except zstandard.ZstdError as error:
+                        self.cut = True
+                        raise Damaged(self._source, f"after line {self.number}", f"zstd: {error}") from None
+                    if out:
+                        yield out
+                    bite = b""
+                    if frame.eof:
+                        bite, frame = frame.unused_data, None
+        if frame is not None:
+            self.cut = True
+            raise Damaged(self._source, f"after line {self.number}", "it ends amid a compressed frame")
+
+
+def check_file(
+    path: Path, progress: Callable[[int], object] = lambda events: None
+) -> tuple[Header, int, str | None]:
+    """Read a whole export and check everything that can be checked without a database.
+
+    Returns the header, how many events it holds, and, for a followed export that ends amid a batch, a sentence about it.
+    Raises Damaged, InvalidInput.
+    """
+    from ledger.archive.check import Check
+
+    check = Check()
+    with path.open("rb") as stream:
+        reader = Reader(str(path), stream)
+        events = 0
+        for chunk in reader.chunks():
+            for parsed in chunk.events:
+                if why := check.wrong(parsed.row):
+                    raise Damaged(str(path), f"at event {parsed.row[0]}", why)
+            events += len(chunk.events)
+            progress(len(chunk.events))
+        note = None
+        if reader.unmarked:
+            note = f"the file ends amid a batch after {events:,} events; what came behind is not known"
+    return reader.header, events, note

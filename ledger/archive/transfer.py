@@ -1,0 +1,66 @@
+"""The two ways into an empty database: from a file that was checked, and straight from another ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+
+from ledger.archive.lines import parse
+from ledger.archive.loader import Loaded, Loader
+from ledger.archive.order import in_tree_order
+from ledger.archive.reader import Damaged, Reader
+from ledger.checkpoint import peek
+from ledger.events import rfc3339
+from ledger.store import Database
+
+Progress = Callable[[int], object]
+
+
+def import_file(
+    database: Database, path: Path, *, actor: str, progress: Progress = lambda events: None
+) -> tuple[Loaded, str | None]:
+    """Load a file that :func:`ledger.archive.reader.check_file` has found whole. It is checked again as it is read.
+
+    Returns what was loaded, and a sentence about the end of a followed export that was cut amid a batch.
+    """
+    reason = f"imported from {path.name}; what was given out since it was written is unknown"
+    loader = Loader(database, reason=reason, actor=actor, progress=progress)
+    with path.open("rb") as source:
+        reader = Reader(str(path), source)
+        for chunk in reader.chunks():
+            loader.add(chunk.events, chunk.hashes, chunk.checkpoints)
+        note = "the file ends amid a batch; what came behind is not known" if reader.unmarked else None
+        size, root = reader.tree.size, reader.tree.root()
+    loaded = loader.finish()
+    if note is None and (loaded.events, loaded.root) != (size, root):
+        raise Damaged(str(path), "while it was loaded", "it is not the file that was checked")
+    return loaded, note
+
+
+def replay_into(
+    source: Database,
+    target: Database,
+    *,
+    until: datetime | None = None,
+    actor: str,
+    progress: Progress = lambda events: None,
+) -> Loaded:
+    """Rebuild another database's ledger and state from this ledger, up to and including ``until``.
+
+    Signed checkpoints come along where everything that they cover does.
+    """
+    bound = rfc3339(until) if until else None
+    reason = f"replayed from another ledger{f' up to {bound}' if bound else ''}; it is a copy until somebody says otherwise"
+    loader = Loader(target, reason=reason, actor=actor, progress=progress)
+    complete = True
+    with source.read() as tx:
+        for leaves, note in in_tree_order(tx):
+            kept = [parse(leaf.data) for leaf in leaves]
+            if bound is not None:
+                kept = [parsed for parsed in kept if parsed.row[1] <= bound]
+                complete = complete and len(kept) == len(leaves)
+            hashes = [sha256(b"\0" + parsed.data).digest() for parsed in kept]
+            loader.add(kept, hashes, [(peek(note.note), note.note)] if note and complete else [])
+    return loader.finish()

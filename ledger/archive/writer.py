@@ -1,0 +1,231 @@
+"""Writing an export: one snapshot of the ledger in tree order, or the ledger as it is committed, in constant memory."""
+
+from __future__ import annotations
+
+import json
+import os
+from base64 import b64encode
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import IO
+
+import zstandard
+
+from ledger.archive.lines import SCHEMA, Parsed
+from ledger.archive.order import BATCHES, CHUNK, in_tree_order, sealed
+from ledger.archive.reader import FORMAT, Damaged, Reader
+from ledger.errors import InvalidInput, LedgerCorrupt
+from ledger.events import Cursor, rfc3339
+from ledger.merkle import TILE, GrowingTree
+from ledger.store import Database, Tx, seals, stream
+from ledger.store.stream import Leaf
+
+LEVEL = 3
+
+Progress = Callable[[int], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export holds: how many events, and the Merkle root over them."""
+
+    events: int
+    root: bytes
+
+
+def total(database: Database) -> int:
+    with database.read() as tx:
+        return stream.count(tx)
+
+
+def export(database: Database, out: IO[bytes], progress: Progress = lambda events: None) -> Exported:
+    """The whole ledger of one moment. Raises LedgerCorrupt naming an event that is not what was sealed."""
+    with database.read() as tx:
+        signed = seals.newest_checkpoint(tx)
+        head = {
+            "format": FORMAT,
+            "schema": SCHEMA,
+            "events": stream.count(tx),
+            "checkpoint": signed.note if signed else None,
+            "exportedAt": rfc3339(tx.clock()),
+        }
+        with zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).stream_writer(
+            out, closefd=False
+        ) as sink:
+            pen = _Pen(sink.write)
+            pen.json(head)
+            for leaves, note in in_tree_order(tx):
+                pen.events(leaves)
+                if note is not None:
+                    pen.json({"checkpoint": note.note})
+                progress(len(leaves))
+            if pen.tree.size != head["events"]:
+                raise LedgerCorrupt(
+                    f"the ledger holds {head['events']} events, but {pen.tree.size} of them can be read in order; run `ipam-ledger verify`"
+                )
+            pen.json({"end": {"events": pen.tree.size, "root": b64encode(pen.tree.root()).decode()}})
+        return Exported(pen.tree.size, pen.tree.root())
+
+
+class Follow:
+    """An export that is appended to as events are committed; what can be lost is what came since the last ``step``.
+
+    Each step ends a frame and is on the disk before it returns. ``path`` may hold an export that was followed before: it is
+    checked, cut behind its last mark, and gone on with. Raises InvalidInput, Damaged.
+    """
+
+    def __init__(self, database: Database, path: Path) -> None:
+        self._database = database
+        self._cursor = Cursor()
+        self._behind = True
+        self._pen = _Pen(self._frame)
+        self._frames: list[bytes] = []
+        resumed = self._resume(path)
+        self._file = path.open("ab")
+        if not resumed:
+            with database.read() as tx:
+                now = rfc3339(tx.clock())
+            head = {"format": FORMAT, "schema": SCHEMA, "events": None, "checkpoint": None, "exportedAt": now}
+            self._pen.json(head)
+            self._mark()
+
+    @property
+    def events(self) -> int:
+        return self._pen.tree.size
+
+    def step(self) -> int:
+        """Append what was committed since; returns how many events. Raises TryAgain like the book, and may be repeated."""
+        written = 0
+        while True:
+            with self._database.read() as tx:
+                leaves, cursor = self._next(tx)
+            if not leaves:
+                return written
+            self._pen.events(leaves)
+            self._cursor = cursor
+            self._mark()
+            written += len(leaves)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _next(self, tx: Tx) -> tuple[list[Leaf], Cursor]:
+        if self._behind:
+            # What is sealed comes in the order of its seals: that of a ledger that was imported is not that of its xids
+            batches = seals.batches(tx, self._pen.tree.size, BATCHES)
+            if batches and batches[0].first == self._pen.tree.size:
+                found = stream.leaves_by_seq(tx, [seq for batch in batches for seq in batch.seqs])
+                return [leaf for batch in batches for leaf in sealed(batch, found)], batches[-1].cursor
+            self._behind = False
+        leaves = stream.leaves_after(tx, self._cursor, CHUNK)
+        return leaves, leaves[-1].cursor if leaves else self._cursor
+
+    def _resume(self, path: Path) -> bool:
+        if not path.exists() or not _whole_frames(path):
+            return False
+        with path.open("rb") as source:
+            reader = Reader(str(path), _Whole(source, _whole_frames(path)))
+            if not reader.header.followed:
+                raise InvalidInput("-o", str(path), "holds a finished export; follow into another file")
+            last: Parsed | None = None
+            for chunk in reader.chunks():
+                self._pen.tree.extend(b"".join(chunk.hashes))
+                last = chunk.events[-1] if chunk.events else last
+        mark = reader.mark
+        if mark is None or mark.events != self._pen.tree.size:
+            raise Damaged(str(path), "before its first mark", "begin a new file")
+        self._cursor = Cursor(mark.xid, mark.seq)
+        self._same_ledger(path, last)
+        with path.open("r+b") as target:
+            target.truncate(_whole_frames(path))
+        return True
+
+    def _same_ledger(self, path: Path, last: Parsed | None) -> None:
+        """The newest event of the file must be the one at its position here, or the file follows another history."""
+        if last is None:
+            return
+        with self._database.read() as tx:
+            here = stream.leaves_by_seq(tx, [last.row[0]]).get(last.row[0])
+        if here is None or here.data != last.data:
+            raise InvalidInput(
+                "-o", str(path),
+                f"follows another ledger, or this one went back in time: its newest event, {last.row[0]}, is not the one here",
+            )  # fmt: skip
+
+    def _frame(self, data: bytes) -> None:
+        self._frames.append(data)
+
+    def _mark(self) -> None:
+        tree, cursor = self._pen.tree, self._cursor
+        self._pen.json(
+            {
+                "mark": {
+                    "events": tree.size,
+                    "root": b64encode(tree.root()).decode(),
+                    "xid": cursor.xid,
+                    "seq": cursor.seq,
+                }
+            }
+        )
+        data = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compress(b"".join(self._frames))
+        self._frames.clear()
+        self._file.write(data)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+class _Whole:
+    """The first ``left`` bytes of a file."""
+
+    def __init__(self, source: IO[bytes], left: int) -> None:
+        self._source = source
+        self._left = left
+
+    def read(self, size: int, /) -> bytes:
+        data = self._source.read(min(size, self._left))
+        self._left -= len(data)
+        return data
+
+
+def _whole_frames(path: Path) -> int:
+    """How many bytes of the file are whole frames: not the one that its writer was killed in."""
+    end = 0
+    with path.open("rb") as source:
+        while True:
+            source.seek(end)
+            frame = zstandard.ZstdDecompressor().decompressobj()
+            read = 0
+            try:
+                while not frame.eof and (data := source.read(1 << 14)):
+                    read += len(data)
+                    frame.decompress(data)
+            except zstandard.ZstdError:
+                return end
+            if not frame.eof:
+                return end
+            end += read - len(frame.unused_data)
+
+
+class _Pen:
+    """Writes lines, and keeps the tree over the events among them."""
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self.tree = GrowingTree()
+        self._write = write
+
+    def json(self, value: object) -> None:
+        self._write(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+
+    def events(self, leaves: list[Leaf]) -> None:
+        at = 0
+        while at < len(leaves):
+            width = min(TILE - self.tree.size % TILE, len(leaves) - at)
+            part = leaves[at : at + width]
+            self._write(b"\n".join([leaf.data for leaf in part]) + b"\n")
+            hashes = b"".join([sha256(b"\0" + leaf.data).digest() for leaf in part])
+            for node in self.tree.extend(hashes):
+                if node.level == 1:
+                    self.json({"tile": node.index, "root": b64encode(node.hash).decode()})
+            at += width

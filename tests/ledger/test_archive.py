@@ -1,0 +1,446 @@
+"""An export holds the whole ledger; an import is exactly it again; what was cut or changed is refused, and where is said."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import random
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from ledger import fence, pools
+from ledger.archive.loader import Loader
+from ledger.archive.order import in_tree_order
+from ledger.archive.reader import Damaged, check_file
+from ledger.archive.transfer import import_file, replay_into
+from ledger.archive.writer import Follow, export
+from ledger.book import Book
+from ledger.claims import Claim, Node
+from ledger.errors import InvalidInput, InvalidRequest, LedgerCorrupt
+from ledger.events import Attachment, Owner
+from ledger.note import SignerKey
+from ledger.seal import Sealer
+from ledger.seal_checks import checks
+from ledger.store import Database, seals
+from ledger.verify import CHECKS, verify
+from tests.ledger.tamper import tamper
+
+KEY = SignerKey("ledger.example/1", bytes(range(32)))
+
+
+def pool(name: str, range_: str, **more: object) -> dict[str, object]:
+    return {"apiVersion": "ipam.k8s.io/v1alpha1", "kind": "IPPool", "metadata": {"name": name},
+            "spec": {"ipPoolSubs": [{"range": range_}], **more}}  # fmt: skip
+
+
+def claim(n: int, name: str = "p", namespace: str | None = "default") -> Claim:
+    owner = (
+        Owner(namespace, f"web-{n}", f"uid{n}")
+        if namespace
+        else Owner(None, 'a "name" \\ of\tmany\u2028', None)
+    )
+    return Claim(
+        (name,),
+        owner,
+        Attachment(f"c{n}", "eth0" if namespace else "", "net" if namespace else ""),
+        Node("node1"),
+    )
+
+
+def write(database: Database) -> None:
+    """Some of everything: pools that come, change and go, plain and odd owners, cooling, IPv6, seals, a tail."""
+    book = Book(database, actor="test")
+    for spec in (
+        pool("p", "10.0.0.0/22"),
+        pool("cool", "10.1.0.0/24", cooldownSeconds=3600),
+        pool("six", "fd00::/64"),
+    ):
+        book.apply_pool(pools.from_object(spec))
+    sealer = Sealer(database, key=KEY)
+    book.allocate_many([claim(n) for n in range(300)])
+    sealer.seal()
+    book.release_many([claim(n).attachment for n in range(0, 300, 3)])
+    book.allocate_many(
+        [claim(1000 + n, "cool") for n in range(20)] + [claim(2000 + n, "six") for n in range(20)]
+    )
+    sealer.seal()
+    book.release_many([claim(1000 + n).attachment for n in range(5)])
+    book.allocate(claim(5000, namespace=None))
+    book.apply_pool(pools.from_object(pool("cool", "10.1.0.0/23", cooldownSeconds=60)))
+    book.apply_pool(pools.from_object(pool("gone", "10.2.0.0/28")))
+    book.delete_pool("gone")
+
+
+@pytest.fixture
+def database(db_url: str) -> Iterator[Database]:
+    database = Database(db_url)
+    write(database)
+    yield database
+    database.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    if request.param == "sqlite":
+        database = Database(f"sqlite:///{tmp_path / 'target.db'}")
+        database.require_head()
+    else:
+        make, template = (
+            request.getfixturevalue("fresh_postgres"),
+            request.getfixturevalue("migrated_template"),
+        )
+        database = Database(make(template))
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def sqlite(sqlite_url: str) -> Iterator[Database]:
+    database = Database(sqlite_url)
+    write(database)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Callable[[], Database]]:
+    made: list[Database] = []
+
+    def make() -> Database:
+        made.append(Database(f"sqlite:///{tmp_path / f'empty{len(made)}.db'}"))
+        made[-1].require_head()
+        return made[-1]
+
+    yield make
+    for database in made:
+        database.close()
+
+
+def tree(database: Database) -> list[bytes]:
+    with database.read() as tx:
+        return [leaf.data for leaves, _ in in_tree_order(tx) for leaf in leaves]
+
+
+def state(database: Database) -> list[tuple[object, ...]]:
+    columns = "version, state, owner, namespace, pod, pod_uid, container_id, if_name, network, node"
+    ip = "a.ip" if database.sqlite else "host(a.ip)"
+    with database.read() as tx:
+        rows = tx.connection.exec_driver_sql(
+            f"SELECT p.name, {ip}, {columns.replace('version', 'a.version')} FROM address a JOIN pool p ON p.id = a.pool_id WHERE a.version > 0"
+        )
+        return sorted((tuple(row) for row in rows), key=str)
+
+
+def wrong(database: Database) -> list[str]:
+    report = verify(database, (*CHECKS, *checks([KEY.verifier])))
+    return [finding.what for checked in report.checked for finding in checked.findings]
+
+
+def written(database: Database, path: Path) -> Path:
+    with path.open("wb") as out:
+        export(database, out)
+    return path
+
+
+def lines(path: Path) -> list[bytes]:
+    with path.open("rb") as source:
+        return zstandard.ZstdDecompressor().stream_reader(source).read().split(b"\n")[:-1]
+
+
+def save(path: Path, content: list[bytes]) -> Path:
+    path.write_bytes(zstandard.ZstdCompressor(write_checksum=True).compress(b"\n".join(content) + b"\n"))
+    return path
+
+
+def test_an_import_is_the_ledger_again(database: Database, target: Database, tmp_path: Path) -> None:
+    file = written(database, tmp_path / "ledger.zst")
+    header, events, note = check_file(file)
+    assert (header.events, events, note) == (len(tree(database)), len(tree(database)), None)
+    loaded, _ = import_file(target, file, actor="test")
+    assert (loaded.events, loaded.now) == (events, events)
+    assert tree(target) == tree(database)
+    assert state(target) == state(database)
+    assert wrong(target) == []
+    with target.read() as there, database.read() as here:
+        assert [c.note for c in seals.checkpoints(there)] == [c.note for c in seals.checkpoints(here)]
+        assert seals.end(there)[0] == events
+
+
+def test_a_ledger_goes_on_after_an_import_once_the_fence_is_lifted(
+    database: Database, target: Database, tmp_path: Path
+) -> None:
+    import_file(target, written(database, tmp_path / "ledger.zst"), actor="test")
+    raised = fence.status(target)
+    assert raised is not None and raised.raised and raised.reason.startswith("imported from ledger.zst")
+    fence.lift(target, reason="compared", actor="test")
+    book = Book(target, actor="test")
+    again = book.allocate(claim(3))[0]  # it was released, and comes back to its address
+    assert again.event is not None and (again.event.reason, again.event.version) == ("returning", 3)
+    assert book.allocate(claim(1))[0].event is None  # it still holds its own
+    book.allocate(claim(9000, "six"))
+    assert Sealer(target, key=KEY).seal().size == len(tree(target))
+    assert wrong(target) == []
+    second = written(target, tmp_path / "second.zst")
+    assert check_file(second)[1] == len(tree(target))
+
+
+def test_a_replay_into_another_database_is_the_same(database: Database, target: Database) -> None:
+    replay_into(database, target, actor="test")
+    assert tree(target) == tree(database)
+    assert state(target) == state(database)
+    assert wrong(target) == []
+
+
+def test_a_replay_up_to_a_moment_holds_what_was_then(sqlite: Database, target: Database) -> None:
+    every = [json.loads(leaf) for leaf in tree(sqlite)]
+    moment = every[200]["at"]
+    replay_into(sqlite, target, until=datetime.fromisoformat(moment), actor="test")
+    assert [json.loads(leaf) for leaf in tree(target)] == [event for event in every if event["at"] <= moment]
+    assert wrong(target) == []
+
+
+def test_nothing_is_imported_over_something_else(sqlite: Database, tmp_path: Path) -> None:
+    file = written(sqlite, tmp_path / "ledger.zst")
+    with pytest.raises(InvalidRequest, match="is not empty"):
+        import_file(sqlite, file, actor="test")
+
+
+def test_an_interrupted_import_is_resumed(
+    sqlite: Database, target: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ledger.archive.loader.BATCH", 100)
+    monkeypatch.setattr("ledger.archive.reader.TAKE", 100)
+    file = written(sqlite, tmp_path / "ledger.zst")
+
+    def stop(events: int, seen: list[int] = []) -> None:  # noqa: B006
+        seen.append(events)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        import_file(target, file, actor="test", progress=stop)
+    with target.read() as tx:
+        assert seals.end(tx)[0] == 300
+    loaded, _ = import_file(target, file, actor="test")
+    assert (loaded.events, loaded.now) == (len(tree(sqlite)), len(tree(sqlite)) - 300)
+    assert tree(target) == tree(sqlite) and state(target) == state(sqlite) and wrong(target) == []
+    with pytest.raises(InvalidRequest, match="is not empty"):
+        import_file(target, file, actor="test")
+
+
+def test_another_file_cannot_go_on_with_an_interrupted_import(
+    sqlite: Database, empty: Callable[[], Database], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ledger.archive.loader.BATCH", 50)
+    half = empty()
+    loader = Loader(half, reason="r", actor="a")
+    file = written(sqlite, tmp_path / "ledger.zst")
+    other = empty()
+    write(other)
+    foreign = written(other, tmp_path / "other.zst")
+    from ledger.archive.reader import Reader
+
+    with file.open("rb") as source:
+        chunk = next(Reader("x", source).chunks())
+        loader.add(chunk.events, chunk.hashes)
+    with pytest.raises(InvalidRequest, match="events of another import"):
+        import_file(half, foreign, actor="test")
+
+
+# What was cut or changed ------------------------------------------------------------------------------------
+
+
+def test_a_cut_export_is_refused_wherever_it_was_cut(sqlite: Database, tmp_path: Path) -> None:
+    whole = written(sqlite, tmp_path / "ledger.zst").read_bytes()
+    cut = tmp_path / "cut.zst"
+    for end in [*range(40), *range(40, len(whole), max(1, len(whole) // 60)), len(whole) - 1]:
+        cut.write_bytes(whole[:end])
+        with pytest.raises((Damaged, InvalidInput)):
+            check_file(cut)
+
+
+def test_lines_cut_off_the_end_are_missed(sqlite: Database, tmp_path: Path) -> None:
+    content = lines(written(sqlite, tmp_path / "ledger.zst"))
+    with pytest.raises(Damaged, match="at its end: there is no trailer"):
+        check_file(save(tmp_path / "cut.zst", content[:-1]))
+    with pytest.raises(Damaged, match="something follows the trailer"):
+        check_file(save(tmp_path / "more.zst", [*content, content[5]]))
+
+
+def test_any_changed_byte_of_the_file_is_found(sqlite: Database, tmp_path: Path) -> None:
+    whole = written(sqlite, tmp_path / "ledger.zst").read_bytes()
+    changed = tmp_path / "changed.zst"
+    chosen = random.Random(7)
+    for _ in range(120):
+        at = chosen.randrange(len(whole))
+        changed.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << chosen.randrange(8)]) + whole[at + 1 :])
+        with pytest.raises((Damaged, InvalidInput)):
+            check_file(changed)
+
+
+def events_at(content: list[bytes]) -> list[int]:
+    return [n for n, line in enumerate(content) if line.startswith(b'{"actor"')]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda c, e: c.__setitem__(e[41], c[e[41]].replace(b'"node1"', b'"node2"')),
+         r"at line 258: .*the change is in one of 256, from event 1 to event 256"),
+        (lambda c, e: c.__setitem__(e[300], c[e[300]].replace(b'"node1"', b'"node2"')),
+         r"at line 3\d\d: the events before it are not those that this checkpoint signs"),
+        (lambda c, e: c.pop(e[41]), "tile 0 does not belong here: an event is missing, or there is one too many"),
+        (lambda c, e: c.insert(e[41], c[e[41]]), "a tile line is missing before this one"),
+        (lambda c, e: c.__setitem__(slice(e[40], e[42]), [c[e[41]], c[e[40]]]), "the change is in one of 256"),
+        (lambda c, e: c.__setitem__(e[41], c[e[41]].replace(b'"Allocated"', b'"Vanished"')), "at line 43: not an event"),
+        (lambda c, e: c.__setitem__(e[41], c[e[41]].replace(b'"at":"2', b'"at":"X')), "at line 43: not an event"),
+        (lambda c, e: c.__setitem__(e[41], c[e[41]][:-1]), "at line 43: not an event"),
+        (lambda c, e: c.__setitem__(e[41], c[e[41]].replace(b',"at"', b', "at"')), "at line 43: not an event: it is not in canonical form"),
+        (lambda c, e: c.__setitem__(e[41], b'{"tile":0,"root":"AAAA"}'), "tile 0 does not belong here"),
+        (lambda c, e: c.__setitem__(e[41], b"{}"), "at line 43: this is no line of an export"),
+        (lambda c, e: c.__setitem__(e[41], b"\xff"), "at line 43: not JSON"),
+        (lambda c, e: c.pop(next(n for n, line in enumerate(c) if line.startswith(b'{"tile"'))), "at line 258: a tile line is missing before this one"),
+        (lambda c, e: c.__setitem__(-1, c[-1].replace(b'"root":"', b'"root":"A')), r"the change is in one of|no base64"),
+        (lambda c, e: c.__setitem__(0, c[0].replace(b'"events":', b'"events":1')), "the header promised"),
+    ],
+)  # fmt: skip
+def test_a_changed_line_is_found_and_its_place_is_told(
+    sqlite: Database, tmp_path: Path, change: Callable[[list[bytes], list[int]], object], says: str
+) -> None:
+    content = lines(written(sqlite, tmp_path / "ledger.zst"))
+    change(content, events_at(content))
+    with pytest.raises(Damaged, match=says):
+        check_file(save(tmp_path / "changed.zst", content))
+
+
+def test_an_event_out_of_order_is_found_even_where_every_hash_fits(
+    sqlite: Database, empty: Callable[[], Database], tmp_path: Path
+) -> None:
+    """A writer who forges the whole file, roots and all, still cannot break the rules of a ledger."""
+    with sqlite.read() as tx:
+        first = seals.batches(tx, 0, 1)[0]
+    tamper(sqlite, "seal", "DELETE FROM seal")
+    tamper(sqlite, "seal_node", "DELETE FROM seal_node")
+    tamper(sqlite, "checkpoint", "DELETE FROM checkpoint")
+    victim = first.seqs[50]
+    tamper(sqlite, "ledger", f"UPDATE ledger SET version = 2 WHERE seq = {victim}")
+    forged = written(sqlite, tmp_path / "forged.zst")
+    with pytest.raises(Damaged, match=f"at event {victim}: version 2 comes where 1 should"):
+        check_file(forged)
+    with pytest.raises(LedgerCorrupt, match=f"event {victim}: version 2 comes where 1 should"):
+        import_file(empty(), forged, actor="test")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{}\n", b"hello\n", b"\x00" * 50, b'{"format":"ipam-ledger/export/v2","schema":1}\n']
+)
+def test_what_is_no_export_is_refused(tmp_path: Path, content: bytes) -> None:
+    for n, raw in enumerate((content, zstandard.ZstdCompressor().compress(content))):
+        file = tmp_path / f"x{n}"
+        file.write_bytes(raw)
+        with pytest.raises((InvalidInput, Damaged)):
+            check_file(file)
+
+
+def test_an_export_of_a_newer_program_is_refused_by_name(sqlite: Database, tmp_path: Path) -> None:
+    content = lines(written(sqlite, tmp_path / "ledger.zst"))
+    content[0] = content[0].replace(b'"schema":1', b'"schema":2')
+    with pytest.raises(InvalidInput, match="schema 2, newer than this program's 1; upgrade ipam-ledger"):
+        check_file(save(tmp_path / "newer.zst", content))
+
+
+def test_a_bomb_needs_no_memory(tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.zst"
+    bomb.write_bytes(zstandard.ZstdCompressor().compress(b"0" * 200_000_000))
+    with pytest.raises(Damaged, match="a line longer than"):
+        check_file(bomb)
+
+
+def test_a_ledger_that_was_changed_is_not_exported(sqlite: Database) -> None:
+    tamper(sqlite, "ledger", "UPDATE ledger SET node = 'x' WHERE seq = 42")
+    with pytest.raises(LedgerCorrupt, match="event 42 is not what was sealed as entry 41"):
+        export(sqlite, io.BytesIO())
+
+
+# Following ----------------------------------------------------------------------------------------------------
+
+
+def test_a_followed_export_has_what_was_committed_and_is_gone_on_with(
+    database: Database, tmp_path: Path
+) -> None:
+    file = tmp_path / "followed.zst"
+    follow = Follow(database, file)
+    assert follow.step() == len(tree(database))
+    book = Book(database, actor="test")
+    book.allocate(claim(7000))
+    assert follow.step() == 1
+    assert follow.step() == 0
+    follow.close()
+    before = file.stat().st_size
+    book.allocate(claim(7001))
+    follow = Follow(database, file)
+    follow.step()
+    follow.close()
+    os.truncate(file, (before + file.stat().st_size) // 2)  # killed amid a frame
+    header, events, note = check_file(file)
+    assert header.followed and events == len(tree(database)) - 1
+    assert note is not None and note.startswith(f"the file ends amid a batch after {events:,} events")
+    again = Follow(database, file)
+    assert again.events == events
+    assert again.step() == 1
+    again.close()
+    assert check_file(file)[1:] == (events + 1, None)
+
+
+def test_a_followed_export_restores_the_ledger(sqlite: Database, target: Database, tmp_path: Path) -> None:
+    follow = Follow(sqlite, tmp_path / "followed.zst")
+    follow.step()
+    follow.close()
+    import_file(target, tmp_path / "followed.zst", actor="test")
+    assert tree(target) == tree(sqlite) and state(target) == state(sqlite) and wrong(target) == []
+
+
+def test_a_followed_export_cut_anywhere_holds_what_its_last_mark_vouches_for(
+    sqlite: Database, tmp_path: Path
+) -> None:
+    file = tmp_path / "followed.zst"
+    follow = Follow(sqlite, file)
+    book = Book(sqlite, actor="test")
+    sizes = []
+    for n in range(6):
+        book.allocate(claim(8000 + n))
+        follow.step()
+        sizes.append((file.stat().st_size, follow.events))
+    follow.close()
+    whole = file.read_bytes()
+    cut = tmp_path / "cut.zst"
+    for end in range(sizes[0][0], len(whole) + 1, 31):
+        cut.write_bytes(whole[:end])
+        expected = max(events for size, events in sizes if size <= end)
+        # The mark vouches for its batch as soon as it is whole; only the frame's checksum may be missing then
+        assert expected <= check_file(cut)[1] <= expected + 1
+        resumed = Follow(sqlite, cut)
+        assert resumed.events == expected
+        resumed.step()
+        resumed.close()
+        assert check_file(cut)[1:] == (sizes[-1][1], None)
+
+
+def test_a_file_that_follows_another_ledger_is_left_alone(
+    sqlite: Database, empty: Callable[[], Database], tmp_path: Path
+) -> None:
+    file = tmp_path / "followed.zst"
+    follow = Follow(sqlite, file)
+    follow.step()
+    follow.close()
+    other = empty()
+    write(other)
+    with pytest.raises(InvalidInput, match="follows another ledger, or this one went back in time"):
+        Follow(other, file)
+    with pytest.raises(InvalidInput, match="holds a finished export"):
+        Follow(sqlite, written(sqlite, tmp_path / "finished.zst"))
