@@ -51,8 +51,13 @@ def _event(row: Any) -> Event:
 
 
 def _stream(tx: Tx, query: sa.Select[Any]) -> Iterator[Event]:
-    for row in tx.execute(query.execution_options(yield_per=PAGE)):
-        yield _event(row)
+    return map(_event, rows_of(tx, query))
+
+
+def rows_of(tx: Tx, query: sa.Select[Any]) -> Iterator[Any]:
+    """Rows as they are read; whoever stops early leaves no cursor open."""
+    with tx.execute(query.execution_options(yield_per=PAGE)) as found:
+        yield from found
 
 
 # One address ------------------------------------------------------------------------------------
@@ -252,7 +257,7 @@ def states(tx: Tx, pool_id: int) -> Iterator[tuple[str, State]]:
     query = sa.select(address.c.ip, address.c.state).where(
         address.c.pool_id == pool_id, address.c.state != sa.literal_column("'free'")
     )
-    for ip, state in tx.execute(query.execution_options(yield_per=PAGE)):
+    for ip, state in rows_of(tx, query):
         yield ip, State(state)
 
 

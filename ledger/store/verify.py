@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from ledger.events import Event, State
 from ledger.schema import address, ledger, pool
 from ledger.store.database import Tx
-from ledger.store.history import _EVENTS, _LEDGER_AND_POOL, _POOL_NAME, PAGE, _event
+from ledger.store.history import _EVENTS, _LEDGER_AND_POOL, _POOL_NAME, _event, rows_of
 
 HOLDER = ("namespace", "pod", "pod_uid", "container_id", "if_name", "network", "node")
 """What an address and its newest event have in common besides version, state, time, owner and until."""
@@ -284,7 +284,7 @@ def stored_pools(tx: Tx) -> list[StoredPool]:
 def pool_events(tx: Tx) -> Iterator[tuple[int, Event]]:
     """The pools' own events, each with its pool's id: stream by stream, in order of their versions."""
     query = _EVENTS.where(ledger.c.ip.is_(None)).order_by(ledger.c.pool_id, ledger.c.version)
-    for row in tx.execute(query.execution_options(yield_per=PAGE)):
+    for row in rows_of(tx, query):
         yield row.pool_id, _event(row)
 
 
@@ -318,9 +318,7 @@ def stands(tx: Tx, pool_id: int) -> Iterator[Stand]:
     query = sa.select(
         address.c.ip, address.c.sub, address.c.rnd.is_not(None), address.c.version > 0, address.c.state
     )
-    for ip, sub, pickable, used, state in tx.execute(
-        query.where(address.c.pool_id == pool_id).execution_options(yield_per=PAGE)
-    ):
+    for ip, sub, pickable, used, state in rows_of(tx, query.where(address.c.pool_id == pool_id)):
         yield Stand(ip, sub, bool(pickable), bool(used), state)
 
 

@@ -1,0 +1,439 @@
+"""``verify`` finds nothing in an honest ledger, and names every damage that an administrator of the database can do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from ledger import pools
+from ledger.book import Book
+from ledger.claims import Claim
+from ledger.events import Attachment, Owner
+from ledger.store import Database
+from ledger.verify import CHECKS, LIMIT, Check, Finding, Report, verify
+from tests.ledger.chronicle import Chronicle
+from tests.ledger.tamper import tamper
+
+STORY = """
+    10:00 p PoolCreated 10.8.0.0/28
+    10:01 p 10.8.0.1 Allocated default/web-0 uid=u1 node=n1
+    10:02 p 10.8.0.2 Allocated router
+    10:03 p 10.8.0.1 Allocated default/web-0 uid=u2 node=n2
+    10:04 p 10.8.0.3 Adopted default/db-0 uid=u3
+    10:05 p 10.8.0.3 Held until=23:00
+    10:06 p 10.8.0.4 Allocated default/x
+    10:07 p 10.8.0.4 Released until=23:00
+    10:08 p 10.8.0.5 Allocated default/y
+    10:09 p 10.8.0.5 Reclaimed
+    10:10 p PoolUpdated 10.8.0.0/27
+    10:11 q PoolCreated 10.9.0.0/29
+    10:12 q 10.9.0.1 Allocated default/z
+    10:13 q 10.9.0.1 Released
+    10:14 q PoolDeleted
+"""
+SEQ = {line.strip(): number for number, line in enumerate(STORY.strip().splitlines(), 1)}
+
+
+def seq_of(words: str) -> int:
+    """The position of the first event whose line holds these words."""
+    return next(seq for line, seq in SEQ.items() if words in line)
+
+
+@pytest.fixture
+def database(db_url: str) -> Iterator[Database]:
+    database = Database(db_url)
+    Chronicle(database).write(STORY)
+    yield database
+    database.close()
+
+
+def found(report: Report) -> dict[str, list[str]]:
+    return {each.check.name: [f.what for f in each.findings] for each in report.checked if each.findings}
+
+
+def change(database: Database, statement: str, *parameters: Any) -> None:
+    """A statement on a table without a guard. Placeholders are ``{}``."""
+    with database.begin() as tx:
+        mark = "?" if tx.sqlite else "%s"
+        tx.connection.exec_driver_sql(statement.replace("{}", mark), parameters)
+
+
+def test_an_honest_ledger_holds(database: Database) -> None:
+    report = verify(database)
+    assert found(report) == {}
+    assert report.ok and (report.events, report.addresses) == (15, 6)
+    assert [each.check for each in report.checked] == list(CHECKS)
+
+
+def test_an_empty_ledger_holds(db_url: str) -> None:
+    database = Database(db_url)
+    assert verify(database).ok
+    database.close()
+
+
+COLUMNS = {
+    "version": 7,
+    "state": "free",
+    "since": "2026-11-24T09:00:00.000000Z",
+    "owner": "default/somebody-else",
+    "namespace": "other",
+    "pod": "other",
+    "pod_uid": "u9",
+    "container_id": "c9",
+    "if_name": "eth9",
+    "network": "other",
+    "node": "n9",
+    "until": "2026-11-24T09:00:00.000000Z",
+    "family": 6,
+}
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_a_changed_column_of_the_live_state_is_named(database: Database, column: str) -> None:
+    change(database, f"UPDATE address SET {column} = {{}} WHERE ip = '10.8.0.1'", COLUMNS[column])
+    assert list(found(verify(database))) == ["state"]
+    [what] = found(verify(database))["state"]
+    assert what.startswith(f"10.8.0.1 of pool 'p': {column} is ")
+    assert f"(event {seq_of('10.8.0.1 Allocated default/web-0 uid=u2')})" in what
+
+
+def test_a_column_that_lost_its_value_is_named(database: Database) -> None:
+    change(database, "UPDATE address SET pod_uid = NULL WHERE ip = '10.8.0.1'")
+    assert "pod_uid is nothing, the ledger says 'u2'" in found(verify(database))["state"][0]
+
+
+def test_a_row_that_vanished_is_named(database: Database) -> None:
+    change(database, "DELETE FROM address WHERE ip = '10.8.0.2'")
+    report = found(verify(database))
+    assert report["state"] == [
+        f"10.8.0.2 of pool 'p': its newest event is {seq_of('router')}, but it is not in the live state"
+    ]
+    assert "29 addresses stand in the live state, the spec gives out 30" in report["places"][0]
+
+
+def test_a_history_that_the_ledger_does_not_know_is_named(database: Database) -> None:
+    change(
+        database, "UPDATE address SET version = 1, state = 'allocated', owner = 'ns/x' WHERE ip = '10.8.0.9'"
+    )
+    [what] = found(verify(database))["state"]
+    assert what.startswith(
+        "10.8.0.9 of pool 'p': the live state says version 1, state 'allocated', owner 'ns/x'"
+    )
+
+
+def test_an_address_that_was_never_used_yet_has_an_owner(database: Database) -> None:
+    change(database, "UPDATE address SET owner = 'ns/x' WHERE ip = '10.8.0.9'")
+    [what] = found(verify(database))["state"]
+    assert "10.8.0.9 of pool 'p': the live state says owner 'ns/x'" in what
+
+
+def test_a_missing_event_is_a_gap(database: Database) -> None:
+    tamper(
+        database,
+        "ledger",
+        "DELETE FROM ledger WHERE seq = {}",
+        seq_of("10.8.0.1 Allocated default/web-0 uid=u1"),
+    )
+    assert found(verify(database)) == {
+        "versions": ["10.8.0.1 of pool 'p': version 1 is missing; there are 1 events up to version 2"]
+    }
+
+
+def test_a_missing_newest_event_shows_in_the_live_state(database: Database) -> None:
+    tamper(database, "ledger", "DELETE FROM ledger WHERE seq = {}", seq_of("10.8.0.5 Reclaimed"))
+    [what] = found(verify(database))["state"]
+    assert what.startswith("10.8.0.5 of pool 'p': version is 2, the ledger says 1")
+
+
+def test_a_missing_only_event_shows_in_the_live_state(database: Database) -> None:
+    tamper(database, "ledger", "DELETE FROM ledger WHERE seq = {}", seq_of("router"))
+    [what] = found(verify(database))["state"]
+    assert what.startswith("10.8.0.2 of pool 'p': the live state says version 1")
+
+
+@pytest.mark.parametrize(
+    ("event", "assignment", "why"),
+    [
+        ("10.8.0.5 Reclaimed", "kind = 'Freed'", "Freed of an address that was allocated"),
+        ("10.8.0.5 Reclaimed", "kind = 'Adopted'", "Adopted of an address that was allocated"),
+        ("10.8.0.5 Reclaimed", "kind = 'Sold'", "Sold from allocated to free: not a kind"),
+        ("10.8.0.2 Allocated", "kind = 'Released'", "Released of an address that was free"),
+        ("10.8.0.4 Released", "until = NULL", "Released left the address cooling without an end"),
+        ("10.8.0.5 Reclaimed", "pod = 'w'", "Reclaimed changed the owner"),
+        ("10.8.0.5 Reclaimed", "container_id = 'w'", "Reclaimed changed the owner"),
+        ("10.8.0.3 Held", "node = 'w'", "Held changed the owner"),
+        ("10.8.0.4 Released", "state = 'free'", "Released left the address free with an end"),
+    ],
+)
+def test_an_event_that_may_not_follow_is_named(
+    database: Database, event: str, assignment: str, why: str
+) -> None:
+    seq = seq_of(event)
+    tamper(database, "ledger", f"UPDATE ledger SET {assignment} WHERE seq = {{}}", seq)
+    whats = found(verify(database))["transitions"]
+    assert [what for what in whats if what.startswith(f"event {seq}, version ") and why in what], whats
+
+
+def test_a_stream_that_goes_back_in_time_is_named(database: Database) -> None:
+    seq = seq_of("10.8.0.5 Reclaimed")
+    tamper(database, "ledger", "UPDATE ledger SET at = {} WHERE seq = {}", "2026-11-24T10:07:59.999999Z", seq)
+    [what] = found(verify(database))["transitions"]
+    assert (
+        what
+        == f"event {seq}, version 2 of 10.8.0.5 in pool 'p': Reclaimed is earlier than the event before it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("assignment", "said"),
+    [
+        ("version = 9", "version is 9, the ledger says 2"),
+        ("live = false", "live is False, the ledger says True"),
+        ("cooldown_seconds = 7", "cooldown is 7, the ledger says 0"),
+        ("address_space = 'other'", "address space is 'other', the ledger says 'default'"),
+        (
+            'spec = \'{"ipPoolSubs": [{"range": "10.8.0.0/28"}]}\'',
+            "spec is {'ipPoolSubs': [{'range': '10.8.0.0/28'}]}",
+        ),
+    ],
+)
+def test_a_pool_that_is_not_what_its_event_says_is_named(
+    database: Database, assignment: str, said: str
+) -> None:
+    change(database, f"UPDATE pool SET {assignment} WHERE name = 'p'")
+    whats = found(verify(database))["pools"]
+    assert [what for what in whats if what.startswith("pool 'p': ") and said in what], whats
+
+
+def test_a_pool_without_a_row_is_named(database: Database) -> None:
+    change(database, "DELETE FROM pool WHERE name = 'q'")
+    whats = found(verify(database))["pools"]
+    assert any(
+        "4 events are of pool #" in what and f"event {seq_of('q PoolCreated')})" in what for what in whats
+    ), whats
+
+
+def test_a_pool_whose_events_are_gone_is_named(database: Database) -> None:
+    for words in ("q PoolCreated", "q PoolDeleted"):
+        tamper(database, "ledger", "DELETE FROM ledger WHERE seq = {}", seq_of(words))
+    assert "pool 'q': the ledger has no event of it" in found(verify(database))["pools"]
+
+
+def test_pools_events_that_may_not_follow_are_named(database: Database) -> None:
+    seq = seq_of("p PoolUpdated")
+    tamper(database, "ledger", "UPDATE ledger SET kind = 'PoolCreated' WHERE seq = {}", seq)
+    assert found(verify(database))["pools"] == [
+        f"event {seq}, version 2 of pool 'p': PoolCreated of a pool that was there already"
+    ]
+
+
+def test_a_missing_event_of_a_pool_is_a_gap(database: Database) -> None:
+    tamper(database, "ledger", "DELETE FROM ledger WHERE seq = {}", seq_of("p PoolCreated"))
+    assert (
+        "pool 'p': version 1 is missing; there are 1 events up to version 2"
+        in found(verify(database))["versions"]
+    )
+
+
+def test_an_address_in_use_of_a_deleted_pool_is_named(database: Database) -> None:
+    """As if the pool had been deleted behind the book's back: its event is forged too."""
+    seq = seq_of("p PoolUpdated")
+    tamper(database, "ledger", "UPDATE ledger SET kind = 'PoolDeleted' WHERE seq = {}", seq)
+    change(database, "UPDATE pool SET live = false WHERE name = 'p'")
+    whats = found(verify(database))["pools"]
+    assert f"10.8.0.1 is allocated, but its pool 'p' was deleted (event {seq})" in whats
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("UPDATE address SET rnd = NULL WHERE ip = '10.8.0.9'", "10.8.0.9 of pool 'p' can never be picked"),
+        ("UPDATE address SET sub = 3 WHERE ip = '10.8.0.9'", "10.8.0.9 of pool 'p' stands in sub 3, the spec says 0"),
+        ("DELETE FROM address WHERE ip = '10.8.0.9'", "29 addresses stand in the live state, the spec gives out 30"),
+        ("UPDATE address SET rnd = 1 WHERE ip = '10.9.0.1'", "10.9.0.1 of pool 'q' may be picked, but its pool was deleted"),
+        (
+            "INSERT INTO address (pool_id, ip, family, sub, rnd, version, state)"
+            " SELECT id, '10.8.0.31', 4, 0, 5, 0, 'free' FROM pool WHERE name = 'p'",
+            "10.8.0.31 of pool 'p' may be picked, but the pool's spec never gives it out",
+        ),
+    ],
+)  # fmt: skip
+def test_an_address_out_of_its_place_is_named(database: Database, statement: str, said: str) -> None:
+    change(database, statement)
+    whats = found(verify(database))["places"]
+    assert [what for what in whats if said in what], whats
+
+
+def test_an_address_that_is_reserved_by_name_is_never_picked(db_url: str) -> None:
+    database = Database(db_url)
+    spec = {"ipPoolSubs": [{"range": "10.8.0.0/29"}], "staticReservations": {"default": {"db-0": "10.8.0.2"}}}
+    Book(database, actor="test").apply_pool(pools.from_spec("p", spec))
+    assert verify(database).ok
+    change(database, "UPDATE address SET rnd = 1 WHERE ip = '10.8.0.2'")
+    assert found(verify(database)) == {
+        "places": ["10.8.0.2 of pool 'p' may be picked, but it is statically reserved"]
+    }
+    database.close()
+
+
+def test_two_owners_of_one_address_are_named(db_url: str) -> None:
+    database = Database(db_url)
+    Chronicle(database).write(
+        """
+        10:00 blue  PoolCreated 10.8.0.0/29 space=blue
+        10:00 green PoolCreated 10.8.0.0/29 space=green
+        10:01 blue  10.8.0.1 Allocated default/a
+        10:02 green 10.8.0.1 Allocated default/b
+        10:03 green 10.8.0.2 Allocated default/c
+        10:04 blue  10.8.0.2 Allocated default/d
+        10:05 green 10.8.0.2 Released
+        10:06 blue  10.8.0.2 Released
+        10:07 green 10.8.0.2 Allocated default/e
+        """
+    )
+    assert verify(database).ok, "in two address spaces that is as it should be"
+    green = '{"ipPoolSubs": [{"range": "10.8.0.0/29"}], "addressSpace": "blue"}'
+    tamper(database, "ledger", "UPDATE ledger SET spec = {} WHERE seq = 2", green)
+    change(database, "UPDATE pool SET spec = {}, address_space = 'blue' WHERE name = 'green'", green)
+    whats = found(verify(database))["owners"]
+    assert len(whats) == 2, whats
+    assert (
+        whats[0] == "10.8.0.1 is allocated twice in address space 'blue': in pool 'blue' and in pool 'green'"
+    )
+    assert (
+        whats[1]
+        == "10.8.0.2 had two owners in address space 'blue' at once: by event 5 of pool 'green' and by event 6 of pool 'blue'"
+    )
+    database.close()
+
+
+# The guard --------------------------------------------------------------------------------------
+
+
+def guard_of(database: Database) -> list[str]:
+    return found(verify(database)).get("guard", [])
+
+
+TABLES = ["ledger", "seal", "seal_node", "checkpoint", "fence"]
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("event", ["update", "delete", "replace"])
+def test_a_dropped_trigger_is_named_sqlite(sqlite_url: str, table: str, event: str) -> None:
+    database = Database(sqlite_url)
+    assert guard_of(database) == []
+    change(database, f"DROP TRIGGER {table}_append_only_{event}")
+    assert guard_of(database) == [
+        f"{table}: its trigger {table}_append_only_{event} is missing: the ledger can be changed"
+    ]
+    database.close()
+
+
+def test_a_trigger_that_refuses_nothing_is_named_sqlite(sqlite_url: str) -> None:
+    database = Database(sqlite_url)
+    change(database, "DROP TRIGGER ledger_append_only_delete")
+    change(
+        database,
+        "CREATE TRIGGER ledger_append_only_delete BEFORE DELETE ON ledger WHEN OLD.seq > 1000 "
+        "BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END",
+    )
+    assert guard_of(database) == [
+        "ledger: its trigger ledger_append_only_delete does not refuse every DELETE"
+    ]
+    database.close()
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("DROP TRIGGER {t}_append_only ON {t}", "its trigger is missing: the ledger can be changed"),
+        ("ALTER TABLE {t} DISABLE TRIGGER {t}_append_only", "its trigger is disabled"),
+        ("ALTER TABLE {t} ENABLE TRIGGER {t}_append_only", "its trigger is not enabled in replica mode"),
+    ],
+)
+def test_a_trigger_out_of_force_is_named_postgresql(
+    postgres_url: str, table: str, statement: str, said: str
+) -> None:
+    database = Database(postgres_url)
+    assert guard_of(database) == []
+    change(database, statement.format(t=table))
+    assert guard_of(database) == [f"{table}: {said}"]
+    database.close()
+
+
+def test_a_trigger_that_refuses_nothing_is_named_postgresql(postgres_url: str) -> None:
+    database = Database(postgres_url)
+    change(
+        database,
+        "CREATE OR REPLACE FUNCTION ledger_is_append_only() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$",
+    )
+    assert guard_of(database) == [
+        f"{table}: its trigger runs ledger_is_append_only(), which does not refuse" for table in TABLES
+    ]
+    change(database, "DROP TRIGGER seal_append_only ON seal")
+    change(
+        database,
+        "CREATE TRIGGER seal_append_only BEFORE UPDATE ON seal FOR EACH STATEMENT EXECUTE FUNCTION ledger_is_append_only()",
+    )
+    change(database, "ALTER TABLE seal ENABLE ALWAYS TRIGGER seal_append_only")
+    assert "seal: its trigger does not stand before UPDATE, DELETE and TRUNCATE" in guard_of(database)
+    database.close()
+
+
+@pytest.mark.parametrize(
+    "index", ["ledger_stream_key", "ledger_pool_stream_key", "address_owner_key", "address_attachment_key"]
+)
+def test_a_lost_unique_index_is_named(database: Database, index: str) -> None:
+    change(database, f"DROP INDEX {index}")
+    assert guard_of(database) == [f"{index}: it is missing, or no longer unique"]
+
+
+# How it runs ------------------------------------------------------------------------------------
+
+
+def test_many_findings_are_cut_and_said_to_be_more(database: Database) -> None:
+    change(database, "UPDATE address SET rnd = NULL WHERE version = 0")
+    [places] = [each for each in verify(database).checked if each.check.name == "places"]
+    assert len(places.findings) == LIMIT and places.more
+    change(database, "UPDATE address SET rnd = 5")
+    [places] = [each for each in verify(database).checked if each.check.name == "places"]
+    assert not places.more
+
+
+def test_writers_go_on_beside_it_and_are_not_seen(database: Database) -> None:
+    """A check that waits for a writer to commit would wait for ever if verify blocked it."""
+    book = Book(database, actor="test")
+
+    def write() -> None:
+        book.allocate(Claim(("p",), Owner("default", "late"), Attachment("late", "eth0", "net")))
+
+    def waits(tx: Any, progress: Callable[[int], object]) -> Iterator[Finding]:
+        writer = threading.Thread(target=write)
+        writer.start()
+        writer.join(20)
+        assert not writer.is_alive(), "the writer is blocked"
+        return iter(())
+
+    report = verify(database, [Check("waits", "a writer commits meanwhile", waits), *CHECKS])
+    assert report.ok and report.events == 15
+    assert verify(database).events == 16
+
+
+def test_progress_is_told(database: Database) -> None:
+    begun: list[str] = []
+    counted: list[int] = []
+
+    def begins(check: Check) -> Callable[[int], object]:
+        begun.append(check.name)
+        return counted.append
+
+    def counts(tx: Any, progress: Callable[[int], object]) -> Iterator[Finding]:
+        progress(7)
+        yield Finding("something")
+
+    report = verify(database, [Check("one", "", counts), Check("two", "", counts)], begins=begins)
+    assert (begun, counted, report.ok) == (["one", "two"], [7, 7], False)
