@@ -20,7 +20,11 @@ class Pace:
     """How often the worker looks and writes."""
 
     follow: float = 0.25
-    """Seconds between two looks at the ledger; each is two small queries. With ``status`` it makes the lag."""
+    """Seconds between two looks at the ledger; each is two small queries. With ``status`` it makes the lag.
+
+    Looking, and not being told: a NOTIFY in every commit takes one lock for the whole server. Measured beside plain
+    inserts in the same run, 8 clients keep 0.4 of their rate, 32 clients 0.2; and it does not pass PgBouncer.
+    """
 
     status: float = 0.5
     """Seconds between two patches of one pool's status: two a second at most, however busy the pool is."""
