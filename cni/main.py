@@ -235,19 +235,22 @@ def _ends() -> Iterator[Callable[[], str]]:
         if seen:
             os._exit(128 + number)
         seen.append(number)
-        os.write(write, b"!")  # a handler may interrupt anything, so it takes no lock
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def wait() -> str:
-        os.read(read, 1)
+        # The kernel may give the signal to any thread; only this byte surely wakes the main one.
+        while not seen:
+            os.read(read, 1)
         return signal.Signals(seen[0]).name
 
+    os.set_blocking(write, False)
+    wakeup = signal.set_wakeup_fd(write)
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield wait
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(wakeup)
         os.close(read)
         os.close(write)
 

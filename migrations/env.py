@@ -9,23 +9,26 @@ from alembic import context
 
 from ledger.schema import metadata
 
-LOCK = 0x1A9A_1ED6  # one arbitrary number that all our migrations share
-LOCK_TIMEOUT = (
-    "10s"  # a table in use makes the migration fail and be tried again, rather than queue all ADDs behind it
+MANNERS = (
+    "SELECT pg_advisory_xact_lock(446307030)",  # one arbitrary number that all our migrations share
+    "SET LOCAL lock_timeout = '10s'",  # a table in use: fail and be tried again, rather than queue all ADDs behind it
+    "SET LOCAL statement_timeout = '15min'",  # an index on tens of millions of events takes one or two
 )
 
 
 def _emit_sql() -> None:
     context.configure(dialect_name="postgresql", target_metadata=metadata, literal_binds=True)
     with context.begin_transaction():
+        for statement in MANNERS:
+            context.execute(statement)
         context.run_migrations()
 
 
 def _migrate() -> None:
     connection = context.config.attributes["connection"]
     if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+        for statement in MANNERS:
+            connection.exec_driver_sql(statement)
     context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=False)
     context.run_migrations()
 

@@ -173,8 +173,8 @@ def test_an_event_that_may_not_follow_is_named(
 ) -> None:
     seq = seq_of(event)
     tamper(database, "ledger", f"UPDATE ledger SET {assignment} WHERE seq = {{}}", seq)
-    whats = found(verify(database))["transitions"]
-    assert [what for what in whats if what.startswith(f"event {seq}, version ") and why in what], whats
+    said_of = found(verify(database))["transitions"]
+    assert [what for what in said_of if what.startswith(f"event {seq}, version ") and why in what], said_of
 
 
 def test_a_stream_that_goes_back_in_time_is_named(database: Database) -> None:
@@ -204,16 +204,16 @@ def test_a_pool_that_is_not_what_its_event_says_is_named(
     database: Database, assignment: str, said: str
 ) -> None:
     change(database, f"UPDATE pool SET {assignment} WHERE name = 'p'")
-    whats = found(verify(database))["pools"]
-    assert [what for what in whats if what.startswith("pool 'p': ") and said in what], whats
+    said_of = found(verify(database))["pools"]
+    assert [what for what in said_of if what.startswith("pool 'p': ") and said in what], said_of
 
 
 def test_a_pool_without_a_row_is_named(database: Database) -> None:
     change(database, "DELETE FROM pool WHERE name = 'q'")
-    whats = found(verify(database))["pools"]
+    said_of = found(verify(database))["pools"]
     assert any(
-        "4 events are of pool #" in what and f"event {seq_of('q PoolCreated')})" in what for what in whats
-    ), whats
+        "4 events are of pool #" in what and f"event {seq_of('q PoolCreated')})" in what for what in said_of
+    ), said_of
 
 
 def test_a_pool_whose_events_are_gone_is_named(database: Database) -> None:
@@ -243,8 +243,8 @@ def test_an_address_in_use_of_a_deleted_pool_is_named(database: Database) -> Non
     seq = seq_of("p PoolUpdated")
     tamper(database, "ledger", "UPDATE ledger SET kind = 'PoolDeleted' WHERE seq = {}", seq)
     change(database, "UPDATE pool SET live = false WHERE name = 'p'")
-    whats = found(verify(database))["pools"]
-    assert f"10.8.0.1 is allocated, but its pool 'p' was deleted (event {seq})" in whats
+    said_of = found(verify(database))["pools"]
+    assert f"10.8.0.1 is allocated, but its pool 'p' was deleted (event {seq})" in said_of
 
 
 @pytest.mark.parametrize(
@@ -263,8 +263,8 @@ def test_an_address_in_use_of_a_deleted_pool_is_named(database: Database) -> Non
 )  # fmt: skip
 def test_an_address_out_of_its_place_is_named(database: Database, statement: str, said: str) -> None:
     change(database, statement)
-    whats = found(verify(database))["places"]
-    assert [what for what in whats if said in what], whats
+    said_of = found(verify(database))["places"]
+    assert [what for what in said_of if said in what], said_of
 
 
 def test_an_address_that_is_reserved_by_name_is_never_picked(db_url: str) -> None:
@@ -298,13 +298,14 @@ def test_two_owners_of_one_address_are_named(db_url: str) -> None:
     green = '{"ipPoolSubs": [{"range": "10.8.0.0/29"}], "addressSpace": "blue"}'
     tamper(database, "ledger", "UPDATE ledger SET spec = {} WHERE seq = 2", green)
     change(database, "UPDATE pool SET spec = {}, address_space = 'blue' WHERE name = 'green'", green)
-    whats = found(verify(database))["owners"]
-    assert len(whats) == 2, whats
+    said_of = found(verify(database))["owners"]
+    assert len(said_of) == 2, said_of
     assert (
-        whats[0] == "10.8.0.1 is allocated twice in address space 'blue': in pool 'blue' and in pool 'green'"
+        said_of[0]
+        == "10.8.0.1 is allocated twice in address space 'blue': in pool 'blue' and in pool 'green'"
     )
     assert (
-        whats[1]
+        said_of[1]
         == "10.8.0.2 had two owners in address space 'blue' at once: by event 5 of pool 'green' and by event 6 of pool 'blue'"
     )
     database.close()
