@@ -16,6 +16,7 @@ from typing import Any, NoReturn, Protocol
 
 import zstandard
 
+from ledger.archive.check import Check
 from ledger.archive.lines import SCHEMA, Parsed, parse
 from ledger.checkpoint import Checkpoint, peek
 from ledger.errors import InvalidInput, LedgerError
@@ -286,27 +287,40 @@ class _Lines:
             raise Damaged(self._source, f"after line {self.number}", "it ends amid a compressed frame")
 
 
-def check_file(
-    path: Path, progress: Callable[[int], object] = lambda events: None
-) -> tuple[Header, int, str | None]:
-    """Read a whole export and check everything that can be checked without a database.
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a whole export holds. ``checkpoint``: the newest signed note in it; ``signed``: how many events that covers.
 
-    Returns the header, how many events it holds, and, for a followed export that ends amid a batch, a sentence about it.
-    Raises Damaged, InvalidInput.
+    ``note``: a sentence about a followed export that ends amid a batch.
     """
-    from ledger.archive.check import Check
 
+    header: Header
+    events: int
+    checkpoint: str | None
+    signed: int | None
+    note: str | None
+
+
+def peek_header(path: Path) -> Header:
+    """The first line. Raises InvalidInput, Damaged, OSError."""
+    with path.open("rb") as stream:
+        return Reader(str(path), stream).header
+
+
+def check_file(path: Path, progress: Callable[[int], object] = lambda events: None) -> Checked:
+    """Read a whole export and check everything that can be checked without a database. Raises Damaged, InvalidInput."""
     check = Check()
+    events, newest = 0, None
     with path.open("rb") as stream:
         reader = Reader(str(path), stream)
-        events = 0
         for chunk in reader.chunks():
             for parsed in chunk.events:
                 if why := check.wrong(parsed.row):
                     raise Damaged(str(path), f"at event {parsed.row[0]}", why)
             events += len(chunk.events)
+            newest = chunk.checkpoints[-1] if chunk.checkpoints else newest
             progress(len(chunk.events))
-        note = None
-        if reader.unmarked:
-            note = f"the file ends amid a batch after {events:,} events; what came behind is not known"
-    return reader.header, events, note
+    note = None
+    if reader.unmarked:
+        note = f"the file ends amid a batch after {events:,} events; what came behind is not known"
+    return Checked(reader.header, events, newest and newest[1], newest and newest[0].size, note)

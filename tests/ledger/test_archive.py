@@ -159,8 +159,10 @@ def save(path: Path, content: list[bytes]) -> Path:
 
 def test_an_import_is_the_ledger_again(database: Database, target: Database, tmp_path: Path) -> None:
     file = written(database, tmp_path / "ledger.zst")
-    header, events, note = check_file(file)
-    assert (header.events, events, note) == (len(tree(database)), len(tree(database)), None)
+    checked = check_file(file)
+    events = len(tree(database))
+    assert (checked.header.events, checked.events, checked.note) == (events, events, None)
+    assert checked.signed == 443
     loaded, _ = import_file(target, file, actor="test")
     assert (loaded.events, loaded.now) == (events, events)
     assert tree(target) == tree(database)
@@ -186,7 +188,7 @@ def test_a_ledger_goes_on_after_an_import_once_the_fence_is_lifted(
     assert Sealer(target, key=KEY).seal().size == len(tree(target))
     assert wrong(target) == []
     second = written(target, tmp_path / "second.zst")
-    assert check_file(second)[1] == len(tree(target))
+    assert check_file(second).events == len(tree(target))
 
 
 def test_a_replay_into_another_database_is_the_same(database: Database, target: Database) -> None:
@@ -387,14 +389,17 @@ def test_a_followed_export_has_what_was_committed_and_is_gone_on_with(
     follow.step()
     follow.close()
     os.truncate(file, (before + file.stat().st_size) // 2)  # killed amid a frame
-    header, events, note = check_file(file)
-    assert header.followed and events == len(tree(database)) - 1
-    assert note is not None and note.startswith(f"the file ends amid a batch after {events:,} events")
+    checked = check_file(file)
+    events = checked.events
+    assert checked.header.followed and events == len(tree(database)) - 1
+    assert checked.note is not None and checked.note.startswith(
+        f"the file ends amid a batch after {events:,} events"
+    )
     again = Follow(database, file)
     assert again.events == events
     assert again.step() == 1
     again.close()
-    assert check_file(file)[1:] == (events + 1, None)
+    assert (check_file(file).events, check_file(file).note) == (events + 1, None)
 
 
 def test_a_followed_export_restores_the_ledger(sqlite: Database, target: Database, tmp_path: Path) -> None:
@@ -423,12 +428,12 @@ def test_a_followed_export_cut_anywhere_holds_what_its_last_mark_vouches_for(
         cut.write_bytes(whole[:end])
         expected = max(events for size, events in sizes if size <= end)
         # The mark vouches for its batch as soon as it is whole; only the frame's checksum may be missing then
-        assert expected <= check_file(cut)[1] <= expected + 1
+        assert expected <= check_file(cut).events <= expected + 1
         resumed = Follow(sqlite, cut)
         assert resumed.events == expected
         resumed.step()
         resumed.close()
-        assert check_file(cut)[1:] == (sizes[-1][1], None)
+        assert (check_file(cut).events, check_file(cut).note) == (sizes[-1][1], None)
 
 
 def test_a_file_that_follows_another_ledger_is_left_alone(

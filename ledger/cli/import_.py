@@ -1,0 +1,93 @@
+"""``import``: an export into an empty database, or another IPAM's records into a ledger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ledger.cli.adopt import KINDS, Given, adoption_options, run
+from ledger.cli.everywhere import Invocation, actor, everywhere
+
+
+@click.command(name="import")
+@click.argument("source", metavar="FILE")
+@click.option(
+    "--key",
+    "keys",
+    metavar="KEY",
+    multiple=True,
+    help="The public key that signed the export's checkpoints: refuse an export that it did not sign.",
+)
+@click.option(
+    "--from",
+    "kind",
+    type=click.Choice(KINDS),
+    help="FILE holds another IPAM's records: adopt them, as `ipam-ledger adopt` does.",
+)
+@adoption_options
+@everywhere
+def command(invocation: Invocation, /, source: str, keys: tuple[str, ...], kind: str | None, **given: Any) -> int:  # fmt: skip
+    """Load an export into an empty database: events, seals, checkpoints and the state that they make.
+
+    The whole file is checked before anything is written; one that was cut or changed is refused, and where is said. An
+    import that was interrupted goes on where it was. Afterwards the fence is raised: what was given out since the
+    export was written is not known, so nothing is given out until `ipam-ledger fence lift`.
+
+    \b
+    Examples:
+      ipam-ledger import ledger.zst --db sqlite:///new.db
+      ipam-ledger import ledger.zst --db postgresql+psycopg://owner@host/ledger --key seal.key.pub
+      ipam-ledger import --from k8s-ipam ippools.json --dry-run
+    """
+    if kind is not None:
+        return run(invocation, kind, source, Given(**given))
+    if strange := sorted(name for name, value in given.items() if value):
+        raise click.UsageError(f"--{strange[0].replace('_', '-')} is for --from only")
+    return _load(invocation, Path(source), keys)
+
+
+def _load(invocation: Invocation, path: Path, keys: tuple[str, ...]) -> int:
+    from ledger.archive.reader import check_file, peek_header
+    from ledger.archive.transfer import import_file
+    from ledger.checkpoint import open_checkpoint
+    from ledger.keys import load_verifier
+    from ledger.merkle import NotProven
+
+    verifiers = [load_verifier(key) for key in keys]
+    try:
+        header = peek_header(path)
+        with invocation.database() as database:
+            with invocation.progress("checking", header.events) as done:
+                checked = check_file(path, done)
+            for key in verifiers:
+                if checked.checkpoint is None:
+                    raise NotProven(f"{path} carries no signed checkpoint")
+                open_checkpoint(checked.checkpoint, key)
+            with invocation.progress("loading", checked.events) as done:
+                loaded, _ = import_file(database, path, actor=actor(), progress=done)
+    except OSError as error:
+        raise click.UsageError(f"{path}: cannot be read: {error.strerror}") from error
+    answer = {
+        "events": loaded.events,
+        "loaded": loaded.now,
+        "root": loaded.root.hex(),
+        "signed": checked.signed,
+        "note": checked.note,
+        "fence": True,
+    }
+    invocation.printer.one(answer, lambda: _tell(loaded.events, loaded.now, checked.signed, checked.note))
+    return 0
+
+
+def _tell(events: int, now: int, signed: int | None, note: str | None) -> None:
+    resumed = f" ({events - now:,} of them were loaded before)" if now < events else ""
+    click.echo(f"Imported {events:,} events{resumed}.")
+    if signed is not None:
+        click.echo(f"The newest signed checkpoint covers {signed:,} of them.")
+    if note:
+        click.echo(f"Note: {note}.", err=True)
+    click.echo(
+        "The fence is raised: nothing is given out until `ipam-ledger fence lift`, which compares with the cluster."
+    )
