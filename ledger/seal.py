@@ -16,6 +16,7 @@ from typing import Protocol
 from ledger.checkpoint import Checkpoint, open_checkpoint, peek
 from ledger.errors import InvalidInput, LedgerCorrupt
 from ledger.events import Cursor
+from ledger.fence import raise_fence
 from ledger.files import replace_file
 from ledger.merkle import HASH, TILE, GrowingTree, Node, NotProven, TileReader, consistency_path, root_at
 from ledger.merkle import verify_consistency as check_growth
@@ -95,18 +96,37 @@ class Fold:
 
 
 class Sealer:
-    """Seals one ledger. ``key`` None: events are folded but nothing is signed."""
+    """Seals one ledger. ``key`` None: events are folded but nothing is signed.
 
-    def __init__(self, database: Database, *, key: SignerKey | None, outside: Outside | None = None) -> None:
+    ``actor``: who raises the fence, should the ledger have gone back in time.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        key: SignerKey | None,
+        outside: Outside | None = None,
+        actor: str = "sealer",
+    ) -> None:
         self._database = database
+        self._actor = actor
         self._key = key
         self._outside = outside
 
     def seal(self, progress: Callable[[int], object] = lambda events: None) -> Sealed:
         """One cycle: everything that is settled now. ``progress`` gets the count of each chunk.
 
-        Raises LedgerCorrupt if the tree does not extend what was signed (then nothing is signed).
+        Raises LedgerCorrupt if the tree does not extend what was signed: then nothing is signed, and the fence is raised,
+        for who knows what was given out in the history that is missing.
         """
+        try:
+            return self._cycle(progress)
+        except WentBack as error:
+            raise_fence(self._database, reason=str(error), actor=self._actor)
+            raise
+
+    def _cycle(self, progress: Callable[[int], object]) -> Sealed:
         with self._database.read() as tx:
             size, cursor = seals.end(tx)
             read = seals.tiles(tx)

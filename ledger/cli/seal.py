@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ledger.cli.everywhere import Invocation, everywhere
+from ledger.cli.everywhere import Invocation, actor, everywhere
 from ledger.cli.keyfiles import checkpoint_option, key_option
 
 
@@ -32,7 +32,7 @@ def command(invocation: Invocation, /, key: Path | None, checkpoint: Path | None
     signer = None if unsigned else load_signer(key or default_key())
     outside = None if unsigned else OutsideFile(checkpoint or default_checkpoint())
     with invocation.database() as database, invocation.progress("sealing") as done:
-        sealed = Sealer(database, key=signer, outside=outside).seal(done)
+        sealed = Sealer(database, key=signer, outside=outside, actor=actor()).seal(done)
     answer = {
         "events": sealed.events,
         "size": sealed.size,

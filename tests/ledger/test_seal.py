@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from ledger import merkle, pools
+from ledger import fence, merkle, pools
 from ledger.book import Book
 from ledger.canonical import leaf
 from ledger.checkpoint import Checkpoint, open_checkpoint
 from ledger.claims import Claim, Node
-from ledger.errors import LedgerCorrupt
+from ledger.errors import Fenced, LedgerCorrupt
 from ledger.events import Attachment, Cursor, Owner
 from ledger.merkle import HASH, leaf_hash
 from ledger.note import SignerKey
@@ -144,6 +144,11 @@ def test_a_ledger_that_went_back_in_time_is_not_signed(
     outside.write(Checkpoint(KEY.name, 7, bytes(HASH)).sign(KEY))
     with pytest.raises(WentBack, match="a checkpoint of 7 entries was signed, but only 6 are sealed here"):
         Sealer(database, key=KEY, outside=outside).seal()
+    raised = fence.status(database)
+    assert raised is not None and raised.raised and raised.reason.startswith("the ledger went back in time")
+    with pytest.raises(Fenced):
+        book.allocate(claim(99))
+    fence.lift(database, reason="to see what comes next", actor="test")
     write(book, 5, 5)  # it went another way since, and grew past what was signed
     Sealer(database, key=None).seal()
     with pytest.raises(WentBack, match="not the one that was signed at 7 entries"):
