@@ -18,6 +18,8 @@ from ledger.store import Database
 from ledger.verify import verify
 from tests.ledger.chronicle import DAY, Chronicle
 
+pytestmark = pytest.mark.xdist_group("audit-laws")  # the last test looks at what those before it wrote
+
 TICK = timedelta(microseconds=1)
 STEPS = [timedelta(), timedelta(), TICK, 2 * TICK, timedelta(seconds=1), timedelta(hours=5)]
 OWNERS = [("ns", "a", "u1"), ("ns", "a", "u2"), ("ns", "b", "u3"), (None, "router", None)]
