@@ -157,7 +157,7 @@ class Printer:
     def _csv(self, rows: Iterable[Row], fields: Sequence[str], *, header: bool = True) -> None:
         import csv
 
-        writer = csv.writer(self._stream, lineterminator="\n")
+        writer = csv.writer(_UnixLines(self._stream))
         found = iter(rows)
         first = next(found, None)
         names = list(fields) or list(first or ())
@@ -207,6 +207,16 @@ class Printer:
         import shutil
 
         return shutil.get_terminal_size().columns
+
+
+class _UnixLines:
+    """Ends lines with \\n. Given that as its terminator, csv would leave a cell with \\r unquoted, and break its row."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, line: str) -> int:
+        return self._stream.write(line.removesuffix("\r\n") + "\n")
 
 
 class _Counted:

@@ -212,41 +212,48 @@ def pool_event(tx: Tx, pool_id: int, at: datetime | None = None) -> Event | None
 
 def pool_at(tx: Tx, pool_id: int, at: datetime, *, used_only: bool) -> list[Event]:
     """The newest event of each address of a pool at a moment. ``used_only``: without those that are free."""
-    then = _versions(pool_id, at).subquery()
-    query = _EVENTS.join(
-        then,
-        sa.and_(ledger.c.pool_id == pool_id, ledger.c.ip == then.c.ip, ledger.c.version == then.c.version),
-    )
-    if used_only:
-        query = query.where(ledger.c.state != State.FREE.value)
-    return list(_stream(tx, query))
+    return list(_events_of(tx, pool_id, _newest(pool_id, version=at), "version", used_only=used_only))
 
 
 def changed(tx: Tx, pool_id: int, since: datetime, until: datetime) -> list[tuple[Event | None, Event]]:
     """The addresses of a pool that had events after ``since``, up to ``until``: their newest event at either moment."""
-    then = _versions(pool_id, since).subquery("then")
-    now = _versions(pool_id, until).subquery("now")
-    moved = (
-        sa.select(now.c.ip, now.c.version, then.c.version.label("old"))
-        .select_from(now.outerjoin(then, now.c.ip == then.c.ip))
-        .where(now.c.version != sa.func.coalesce(then.c.version, 0))
-        .cte("moved")
-        .prefix_with("MATERIALIZED")
-    )
-    mine = ledger.c.pool_id == pool_id
-    after = _EVENTS.join(moved, sa.and_(mine, ledger.c.ip == moved.c.ip, ledger.c.version == moved.c.version))
-    before = _EVENTS.join(moved, sa.and_(mine, ledger.c.ip == moved.c.ip, ledger.c.version == moved.c.old))
-    old = {event.ip: event for event in _stream(tx, before)}
-    return [(old.get(event.ip), event) for event in _stream(tx, after)]
+    both = _newest(pool_id, old=since, new=until)
+    moved = sa.select(both).where(both.c.new != sa.func.coalesce(both.c.old, 0)).cte("moved")
+    old = {event.ip: event for event in _events_of(tx, pool_id, moved, "old")}
+    return [(old.get(event.ip), event) for event in _events_of(tx, pool_id, moved, "new")]
 
 
-def _versions(pool_id: int, at: datetime) -> sa.Select[Any]:
-    newest = sa.func.max(ledger.c.version).label("version")
+def _newest(pool_id: int, **moments: datetime) -> sa.Subquery:
+    """Each address of a pool with its newest versions at some moments, in one pass over the index of the streams.
+
+    The moment stands in the aggregate's filter: in WHERE, PostgreSQL would go by the coarse index of times, and read
+    the table.
+    """
+    columns = [
+        sa.func.max(ledger.c.version).filter(ledger.c.at <= at).label(name) for name, at in moments.items()
+    ]
     return (
-        sa.select(ledger.c.ip, newest)
-        .where(ledger.c.pool_id == pool_id, ledger.c.ip.is_not(None), ledger.c.at <= at)
+        sa.select(ledger.c.ip, *columns)
+        .where(ledger.c.pool_id == pool_id, ledger.c.ip.is_not(None))
         .group_by(ledger.c.ip)
+        .subquery("newest")
     )
+
+
+def _events_of(
+    tx: Tx, pool_id: int, found: sa.FromClause, version: str, *, used_only: bool = False
+) -> Iterator[Event]:
+    """The events of some versions, each looked up by its key: PostgreSQL would rather read the whole ledger for a hash join."""
+    mine = (ledger.c.pool_id == pool_id, ledger.c.ip == found.c.ip, ledger.c.version == found.c[version])
+    each: Any = ledger
+    source: Any = found.join(ledger, sa.and_(*mine))
+    if not tx.sqlite:
+        each = sa.select(ledger).where(*mine).limit(1).lateral("each")
+        source = found.join(each, sa.true())
+    query = sa.select(each, pool.c.name.label("pool_name")).select_from(
+        source.join(pool, pool.c.id == pool_id)
+    )
+    return _stream(tx, query.where(each.c.state != State.FREE.value) if used_only else query)
 
 
 # Over time --------------------------------------------------------------------------------------
