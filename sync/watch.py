@@ -87,14 +87,15 @@ class Watch:
         sink: Sink,
         *,
         seconds: int = 300,
+        told: Callable[[str | None], None] = lambda why: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``told`` hears why the picture may be stale, and None when it is not any more: a watch itself lasts long."""
         self.resource = resource
         self.synced = threading.Event()
         self.trouble: str | None = "not listed yet"
-        """Why the picture may be stale, for readiness; None while a watch runs."""
         self.listings = 0
-        self._api, self._sink, self._seconds, self._clock = api, sink, seconds, clock
+        self._api, self._sink, self._seconds, self._told, self._clock = api, sink, seconds, told, clock
         self._version: str | None = None
         self._stream: Stream | None = None
         self._interrupted = False
@@ -107,11 +108,15 @@ class Watch:
             return self._watch(self._version)
         except Gone as error:
             self._version = None
-            self.trouble = str(error)
+            self._is(str(error))
             return f"{self.resource.name}: what we had is too old ({error.message}); listing again"
         except KubeError as error:
-            self.trouble = str(error)
+            self._is(str(error))
             raise
+
+    def _is(self, trouble: str | None) -> None:
+        self.trouble = trouble
+        self._told(trouble)
 
     def interrupt(self) -> None:
         """End a running watch soon, from another thread."""
@@ -129,7 +134,7 @@ class Watch:
         count = self._sink.done()
         self._version = version
         self.listings += 1
-        self.trouble = None
+        self._is(None)
         self.synced.set()
         return f"listed {count} {self.resource.name} in {self._clock() - began:.2f} s"
 
@@ -138,7 +143,7 @@ class Watch:
         seconds = random.randint(self._seconds, self._seconds * 2)  # noqa: S311
         began, count = self._clock(), 0
         self._stream = stream = self._api.watch(self.resource, version, seconds=seconds)
-        self.trouble = None
+        self._is(None)
         try:
             for change in stream:
                 self._version = self._apply(change) or self._version

@@ -82,7 +82,9 @@ class Term:
         self.pods: Mirror[bytes] = Mirror(read_pod)
         self.sets: Mirror[StatefulSet] = Mirror(read_set, self._set_changed)
         self.watches = [
-            Watch(api, resource, sink, seconds=settings.pace.watch)
+            Watch(
+                api, resource, sink, seconds=settings.pace.watch, told=self._tells(f"watch {resource.name}")
+            )
             for resource, sink in ((IPPOOLS, self.pools), (PODS, self.pods), (STATEFULSETS, self.sets))
         ]
         self._follower = Follower(database)
@@ -149,6 +151,15 @@ class Term:
             return sentence
 
         return guarded
+
+    def _tells(self, name: str) -> Callable[[str | None], None]:
+        def told(why: str | None) -> None:
+            if why is None:
+                self.health.well(name)
+            else:
+                self.health.trouble(name, why)
+
+        return told
 
     # the ledger, followed into pictures
 

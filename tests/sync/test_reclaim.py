@@ -74,14 +74,14 @@ def test_an_empty_list_of_pods_frees_nothing_and_is_told(scene: Scene) -> None:
     # Every pod of the cluster is gone at once, as after a restore of etcd, or with a view that is broken.
     for each in scene.cluster.request("GET", "/api/v1/pods")["items"]:
         delete_pod(scene.cluster, each["metadata"]["namespace"], each["metadata"]["name"])
-    suspended = wait_for(lambda: scene.condition("ReclaimSuspended"))
-    assert suspended["message"] == "the API server lists no pod at all, while 2 hold addresses"
+    empty = "the API server lists no pod at all, while 2 hold addresses"
+    wait_for(lambda: scene.condition("ReclaimSuspended").get("message") == empty)
     time.sleep(2)
     assert scene.book.pool("pool").allocated == 2
     assert "ReclaimSuspended" in scene.cluster.kubectl("get", "events", "-n", "default").stdout
     # one pod is enough to see that the list is a list; then the evidence counts
     pod(scene.cluster, scene.namespace, "other")
-    wait_for(lambda: scene.book.pool("pool").allocated == 0)
+    wait_for(lambda: scene.book.pool("pool").allocated == 0, seconds=20)
     wait_for(lambda: scene.condition("ReclaimSuspended") == {})
 
 
@@ -106,6 +106,7 @@ def test_a_terminating_pod_keeps_its_address(scene: Scene) -> None:
     scene.sync()
     scene.pool()
     wait_for(scene.ready)
+    pod(scene.cluster, scene.namespace, "other")
     uid = pod(scene.cluster, scene.namespace, "p", finalizers=["example.org/wait"])
     scene.take("p", uid)
     delete_pod(scene.cluster, scene.namespace, "p")
