@@ -60,7 +60,7 @@ def command(
     if invocation.human:
         for event in events:
             until = f", cooling until {shown(event.until)}" if event.until else ""
-            text = f"{event.ip} of pool {event.pool!r} released{until} (it was {who_is(event)}'s)"
+            text = f"{event.ip} of pool {event.pool!r} released from {who_is(event)}{until}"
             invocation.printer.line(printable(text))
     else:
         invocation.printer.rows([event.to_json() for event in events], COLUMNS, fields=FIELDS)

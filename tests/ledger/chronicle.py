@@ -6,7 +6,7 @@
     10:01           p 10.8.0.1 Allocated default/web-0 uid=u1
     10:05:00.000001 p 10.8.0.1 Released until=10:06
 
-Time (of 2026-11-24, UTC), pool, address, kind; then the owner, ``ns/pod`` or a name, where the kind names one (another kind
+Time (of 2024-11-24, UTC), pool, address, kind; then the owner, ``ns/pod`` or a name, where the kind names one (another kind
 keeps the owner that the address has), and keys: uid, c (container), if, net, node, until, space (of a pool), reason.
 The state is the kind's own; a Released or Reclaimed address with an ``until`` is cooling.
 """
@@ -27,7 +27,7 @@ from ledger.events import Attachment, Event, Kind, Owner, State
 from ledger.replay import GIVES
 from ledger.store import Database, Tx, rows
 
-DAY = datetime(2026, 11, 24, tzinfo=UTC)
+DAY = datetime(2024, 11, 24, tzinfo=UTC)
 STATES: Mapping[Kind, State] = {
     Kind.ALLOCATED: State.ALLOCATED,
     Kind.ADOPTED: State.ALLOCATED,

@@ -68,7 +68,7 @@ def test_before_it_was_made_and_after_it_was_deleted_there_is_no_pool(told: Chro
     )
     for when, why in (
         ("10:59", "created later"),
-        ("11:30", "deleted at 2026-11-24T11:30"),
+        ("11:30", "deleted at 2024-11-24T11:30"),
         ("11:59", "deleted"),
     ):
         with pytest.raises(PoolNotThen, match=why):
