@@ -1,7 +1,7 @@
 # What a person runs here. `make help` lists it. Needs make, Python ≥ 3.11 and a package registry.
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench clean sql
+.PHONY: help install demo test drill check bench clean sql
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -20,6 +20,9 @@ demo: $(BIN)/.runtime ## run the main job on the embedded ledger, and show it
 
 test: $(BIN)/.dev ## run the tests (ARGS="-k name" for some)
 	$(BIN)/pytest -n $(JOBS) --maxprocesses 8 --dist loadgroup $(ARGS)
+
+drill: $(BIN)/.dev ## lose databases, change bytes, restore; told as a story
+	$(BIN)/pytest -p no:xdist -q -rs -s tests/drills $(ARGS)
 
 check: $(BIN)/.dev ## format, lint, types, import law, spelling, dependencies, migrations' SQL
 	$(BIN)/ruff format --check .

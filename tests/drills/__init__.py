@@ -1,0 +1,1 @@
+"""Drills: what goes wrong once a year, done on purpose through the command line, told as a story (``make drill``)."""
