@@ -22,7 +22,7 @@ test: $(BIN)/.dev ## run the tests (ARGS="-k name" for some)
 	$(BIN)/pytest -n $(JOBS) --maxprocesses 8 --dist loadgroup $(ARGS)
 
 drill: $(BIN)/.dev ## lose databases, change bytes, restore; told as a story
-	$(BIN)/pytest -p no:xdist -q -rs -s tests/drills $(ARGS)
+	$(BIN)/pytest -n 0 -q -rs -s tests/drills $(ARGS)
 
 check: $(BIN)/.dev ## format, lint, types, import law, spelling, dependencies, migrations' SQL
 	$(BIN)/ruff format --check .
