@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench import adds, exchange, floors, kube, pick, rush, starts, threads
+from bench import adds, exchange, floors, kube, past, pick, rush, starts, threads
 from bench.part import Part
 
 PARTS: tuple[Part, ...] = (
@@ -13,5 +13,6 @@ PARTS: tuple[Part, ...] = (
     exchange.PART,
     pick.PART,
     starts.PART,
+    past.PART,
     kube.PART,
 )

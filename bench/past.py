@@ -1,0 +1,237 @@
+"""The past at full length: ten million events over a /16 on PostgreSQL, a million on SQLite.
+
+``BENCH_EVENTS`` makes both shorter (the second a tenth of the first). Long work is measured once, in the first round; questions
+in every round. Memory is the peak of a process of its own, at a quarter of the events and at all of them.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from bench.history import write
+from bench.part import Goal, Missing, Part, Row, Run, at_least, at_most
+from bench.series import Series
+from bench.stage import ENGINES, LABEL, Stage
+from ledger import audit
+from ledger.archive.loader import rebuild
+from ledger.archive.reader import check_file
+from ledger.archive.transfer import import_file
+from ledger.archive.writer import export
+from ledger.seal import Sealer
+from ledger.store import Database
+from ledger.store import history as questions
+from ledger.verify import CHECKS, verify
+
+EVENTS = {"postgresql": int(os.environ.get("BENCH_EVENTS", 10_000_000))}
+EVENTS["sqlite"] = EVENTS["postgresql"] // 10
+ASKED = 300
+PROGRAM = str(Path(sys.executable).parent / "ipam-ledger")
+
+_MEMORY = """
+import resource, sys
+from pathlib import Path
+from ledger.archive.writer import export
+from ledger.archive.reader import check_file
+from ledger.store import Database
+what, url, file = sys.argv[1:]
+if what == "export":
+    with open(file, "wb") as out:
+        export(Database(url), out)
+else:
+    check_file(Path(file))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@dataclass
+class _Long:
+    """One engine's long ledger and what was measured on it."""
+
+    engine: str
+    database: Database
+    events: int
+    folder: Path
+    empty: Callable[[], str]
+    rows: list[Row] = field(default_factory=list)
+
+    def once(
+        self, what: str, work: Callable[[], object], goal: Callable[[float], Goal] | None, *, rate: bool
+    ) -> None:
+        begun = time.perf_counter()
+        work()
+        seconds = time.perf_counter() - begun
+        figure = self.events / seconds if rate else seconds
+        series = Series(f"{what}, {self.label}", "/s" if rate else "s")
+        series.add([figure])
+        goals = (goal(figure),) if goal else ()
+        self.rows.append(Row(series.name, **{"rate" if rate else "time": series}, goals=goals))  # type: ignore[arg-type]
+
+    @property
+    def label(self) -> str:
+        return f"{LABEL[self.engine]}, {self.events / 1e6:g} M events"
+
+
+def run(stage: Stage) -> Run:
+    rows: list[Row] = []
+    with ExitStack() as stack:
+        longs = []
+        for engine in ENGINES:
+            try:
+                database = Database(stage.empty(engine))
+                stack.callback(database.close)
+                stage.say(f"a history of {EVENTS[engine]:,} events, {LABEL[engine]}")
+                write(database, EVENTS[engine])
+                longs.append(
+                    _Long(
+                        engine,
+                        database,
+                        EVENTS[engine],
+                        stage.folder,
+                        lambda engine=engine: stage.empty(engine),
+                    )  # type: ignore[misc]
+                )
+            except Missing as missing:
+                rows.append(Row(f"the past, {LABEL[engine]}", note=str(missing)))
+        asked = {
+            long.engine: {
+                "who-had": Series(f"who-had in the database, {long.label}"),
+                "pod": Series(f"a pod's history in the database, {long.label}"),
+                "pool-at": Series(f"pool-at, {long.label}"),
+                "command": Series(f"ipam-ledger who-had, whole command, {long.label}"),
+            }
+            for long in longs
+        }
+        for number in range(stage.rounds):
+            for long in longs:
+                if number == 0:
+                    _long_work(stage, long)
+                _ask(long, asked[long.engine])
+            yield
+        for long in longs:
+            series = asked[long.engine]
+            rows += [
+                Row(
+                    series["who-had"].name, series["who-had"], goals=(at_most(0.002, series["who-had"].p99),)
+                ),
+                Row(series["pod"].name, series["pod"], goals=(at_most(0.002, series["pod"].p99),)),
+                Row(series["pool-at"].name, series["pool-at"], goals=(at_most(1, series["pool-at"].p50),)),
+                Row(series["command"].name, series["command"], goals=(at_most(0.5, series["command"].p50),)),
+                *long.rows,
+            ]
+    return rows
+
+
+def _long_work(stage: Stage, long: _Long) -> None:
+    database, file = long.database, long.folder / f"{long.engine}.zst"
+
+    def say(what: str) -> None:
+        stage.say(f"{what}, {long.label}")
+
+    say("sealing")
+    long.once("seal", Sealer(database, key=None).seal, lambda f: at_least(200_000, f, "/s"), rate=True)
+    say("size")
+    long.rows.append(_size(long))
+    say("transitions")
+    transitions = [check for check in CHECKS if check.name == "transitions"]
+    long.once(
+        "check every transition", lambda: verify(database, transitions), lambda f: at_most(10, f), rate=False
+    )
+    say("export")
+
+    def out() -> None:
+        with file.open("wb") as target:
+            export(database, target)
+
+    long.once("export", out, lambda f: at_least(100_000, f, "/s"), rate=True)
+    say("import")
+    target = Database(long.empty())
+
+    def into() -> None:
+        check_file(file)
+        import_file(target, file, actor="bench")
+
+    long.once("import, the check before included", into, lambda f: at_least(100_000, f, "/s"), rate=True)
+    say("rebuild")
+
+    def again() -> None:
+        with target.begin() as tx:
+            tx.connection.exec_driver_sql("DELETE FROM address")
+            tx.connection.exec_driver_sql("DELETE FROM sub")
+            rebuild(tx)
+
+    long.once("rebuild the state", again, lambda f: at_most(3, f), rate=False)
+    target.close()
+    long.rows.append(_memory(long, file))
+
+
+def _size(long: _Long) -> Row:
+    """Bytes an event, with indexes and seals."""
+    tables = ("ledger", "seal", "seal_node")
+    with long.database.read() as tx:
+        if tx.sqlite:
+            pages = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+            size = tx.connection.exec_driver_sql(pages).scalar_one()
+        else:
+            total = " + ".join(f"pg_total_relation_size('{table}')" for table in tables)
+            size = tx.connection.exec_driver_sql(f"SELECT {total}").scalar_one()
+    return Row(
+        f"bytes an event, seals included, {long.label}", goals=(at_most(300, size / long.events, "bytes"),)
+    )
+
+
+def _memory(long: _Long, file: Path) -> Row:
+    url = long.database.url.render_as_string(hide_password=False)
+    peaks = {}
+    for what in ("export", "check"):
+        target = str(long.folder / "memory.zst") if what == "export" else str(file)
+        done = subprocess.run(
+            [sys.executable, "-c", _MEMORY, what, url, target], check=True, capture_output=True, text=True
+        )
+        peaks[what] = int(done.stdout) / 1024
+    return Row(
+        f"peak memory of export, {long.label}", goals=(at_most(200, peaks["export"], "MiB"),),
+        note=f"check of an import: {peaks['check']:.0f} MiB",
+    )  # fmt: skip
+
+
+def _ask(long: _Long, series: dict[str, Series]) -> None:
+    chosen = random.Random(len(series["who-had"].rounds))
+    first = datetime(2026, 1, 1, tzinfo=UTC)
+    span = timedelta(seconds=0.37 * long.events)
+    samples: dict[str, list[float]] = {"who-had": [], "pod": []}
+    for _ in range(ASKED):
+        ip = f"10.20.{chosen.randrange(256)}.{chosen.randrange(1, 255)}"
+        at = first + span * chosen.random()
+        begun = time.perf_counter()
+        audit.who_had(long.database, ip, at)
+        samples["who-had"].append(time.perf_counter() - begun)
+        j, k = chosen.randrange(60_000), chosen.randrange(max(1, long.events // 140_000))
+        wanted = questions.Wanted(namespace=f"ns-{j % 40}", pod=f"web-{j}-{k}")
+        begun = time.perf_counter()
+        list(audit.events(long.database, wanted))
+        samples["pod"].append(time.perf_counter() - begun)
+    for name, found in samples.items():
+        series[name].add(found)
+    begun = time.perf_counter()
+    audit.pool_at(long.database, "bench", first + span / 2)
+    series["pool-at"].add([time.perf_counter() - begun])
+    url = long.database.url.render_as_string(hide_password=False)
+    begun = time.perf_counter()
+    subprocess.run([PROGRAM, "who-had", "10.20.7.7", "--db", url], check=True, capture_output=True)
+    series["command"].add([time.perf_counter() - begun])
+
+
+PART = Part(
+    "past",
+    "10 M events: questions ≤ 2 ms, rebuild ≤ 3 s, seals ≥ 200,000/s, export and import ≥ 100,000/s",
+    run,
+)
