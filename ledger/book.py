@@ -8,6 +8,7 @@ decisions: one contract suite runs on both.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -34,10 +35,11 @@ from ledger.errors import (
     PoolExhausted,
     TryAgain,
     UnknownAddress,
+    UnknownPool,
 )
 from ledger.events import Attachment, Event, Kind, Reason, State, owner_key, storable
 from ledger.evidence import Evidence, NeverGone
-from ledger.lane import Lane
+from ledger.lane import LIMIT, Lane
 from ledger.pools import PoolSpec, Sub
 from ledger.settings import BookSettings
 from ledger.store import Database, Tx, fences, quick, rows
@@ -67,6 +69,18 @@ class _Undo(Exception):
 
     def __init__(self, change: PoolChange) -> None:
         self.change = change
+
+
+_Want = tuple[_Pick, tuple[Sub, ...]]
+"""A pick and the subs that may serve it, best first."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Claims, by their index, that want the same."""
+
+    wants: list[_Want]
+    claims: dict[int, Claim]
 
 
 class Book:
@@ -102,8 +116,7 @@ class Book:
 
     def unfenced(self) -> None:
         """Raise Fenced while nothing may be given out."""
-        with self.database.read() as tx:
-            fences.refuse(tx)
+        self._read(fences.refuse)
 
     # Allocating ---------------------------------------------------------------------------------
 
@@ -128,7 +141,12 @@ class Book:
         away: TryAgain | None = None
         try:
             for batch in self._batches(claims):
-                outcomes.update(self._again(partial(self._settle_quickly, batch)))
+                while batch.claims:
+                    settled, short = self._again(partial(self._settle_quickly, batch))
+                    outcomes.update(settled)
+                    batch.claims = {n: claim for n, claim in batch.claims.items() if n not in outcomes}
+                    if not batch.claims or not self._again(partial(self._grow, short)):
+                        break
             self._settle_each(claims, outcomes)
         except TryAgain as error:
             away = error
@@ -184,11 +202,9 @@ class Book:
             picks = self._plan(claim, lambda name: self._pool(tx, name, keep=True))
             return tuple(self._settle(tx, pick, claim) for pick in picks)
 
-    def _batches(
-        self, claims: Sequence[Claim]
-    ) -> list[list[tuple[int, Claim, list[_Pick], list[tuple[Sub, ...]]]]]:
+    def _batches(self, claims: Sequence[Claim]) -> list[_Batch]:
         """Claims that one statement can settle, grouped by what they want; two of the same owner never meet in one."""
-        groups: dict[object, list[tuple[int, Claim, list[_Pick], list[tuple[Sub, ...]]]]] = {}
+        groups: dict[object, _Batch] = {}
         taken: set[object] = set()
         for index, claim in enumerate(claims):
             try:
@@ -204,51 +220,76 @@ class Book:
                 continue
             taken |= {key, claim.attachment}
             plan = tuple((p.pool.id, p.pool.version, p.family, s) for p, s in zip(picks, subs, strict=True))
-            groups.setdefault(plan, []).append((index, claim, picks, subs))
-        return list(groups.values())
+            wants = list(zip(picks, subs, strict=True))
+            groups.setdefault(plan, _Batch(wants, {})).claims[index] = claim
+        batches = []
+        for whole in groups.values():
+            items = list(whole.claims.items())  # LIMIT at a time: the joins of a larger batch cost its square
+            batches += [
+                _Batch(whole.wants, dict(items[at : at + LIMIT])) for at in range(0, len(items), LIMIT)
+            ]
+        return batches
 
-    def _settle_quickly(
-        self, batch: list[tuple[int, Claim, list[_Pick], list[tuple[Sub, ...]]]]
-    ) -> list[tuple[int, tuple[Allocation, ...]]]:
-        """What one statement for each pick settles. Several picks: all of them for all claims, or none."""
-        _, _, picks, subs = batch[0]
-        claims = [(index, claim) for index, claim, _, _ in batch]
+    def _settle_quickly(self, batch: _Batch) -> tuple[dict[int, tuple[Allocation, ...]], list[_Want]]:
+        """What one statement for each pick and sub settles, and the picks that ran short. Several picks: all for all claims, or none."""
+        short: list[_Want] = []
+        alone = len(batch.wants) == 1
         try:
-            if len(picks) == 1:
-                with self.database.quick() as tx:
-                    settled = [quick.allocate(tx, self._picks(picks[0], subs[0]), claims)]
-            else:
-                with self.database.begin() as tx:
-                    settled = [
-                        quick.allocate(tx, self._picks(p, s), claims)
-                        for p, s in zip(picks, subs, strict=True)
-                    ]
-                    if any(len(part) < len(claims) for part in settled):
-                        raise Conflict("not all could be settled at once")
+            with self.database.quick(together=not alone) as tx:
+                settled = [self._pick_quickly(tx, want, batch.claims) for want in batch.wants]
+                short = [
+                    w for w, part in zip(batch.wants, settled, strict=True) if len(part) < len(batch.claims)
+                ]
+                if short and not alone:
+                    raise Conflict("not all could be settled at once")
         except Conflict:
-            return []  # a lost race: one by one, then
+            return {}, short  # a lost race: one by one, then
         except LockTimeout:
             if self.database.sqlite:  # the lock is the whole file's
                 raise
-            return []
-        found: dict[int, list[Allocation]] = {}
-        for pick, part in zip(picks, settled, strict=True):
+            return {}, []
+        found: dict[int, tuple[Allocation, ...]] = {}
+        for (pick, _), part in zip(batch.wants, settled, strict=True):
             for each in part:
-                found.setdefault(each.index, []).append(_allocation(pick.pool.spec, each.ip, each.event))
-        return [(index, tuple(allocations)) for index, allocations in found.items()]
+                given = _allocation(pick.pool.spec, each.ip, each.event)
+                found[each.index] = (*found.get(each.index, ()), given)
+        return found, short
 
-    def _picks(self, pick: _Pick, subs: tuple[Sub, ...]) -> quick.Picks:
-        return quick.Picks(
-            pool_id=pick.pool.id,
-            pool=pick.pool.name,
-            version=pick.pool.version,
-            family=pick.family,
-            sub=subs[0].ordinal,
-            subs=[sub.ordinal for sub in subs],
-            start=_start(pick.pool.spec),
-            reason=_picked(pick.pool.spec),
-            actor=self.actor,
-        )
+    def _pick_quickly(self, tx: Tx, want: _Want, claims: Mapping[int, Claim]) -> list[quick.Settled]:
+        pick, subs = want
+        settled: list[quick.Settled] = []
+        rest = dict(claims)
+        for sub in subs:
+            picks = quick.Picks(
+                pool_id=pick.pool.id,
+                pool=pick.pool.name,
+                version=pick.pool.version,
+                family=pick.family,
+                sub=sub.ordinal,
+                subs=[each.ordinal for each in subs],
+                start=_start(pick.pool.spec),
+                reason=_picked(pick.pool.spec),
+                actor=self.actor,
+            )
+            settled += quick.allocate(tx, picks, list(rest.items()))
+            for each in settled:
+                rest.pop(each.index, None)
+            if not rest:
+                break
+        return settled
+
+    def _grow(self, short: Sequence[_Want]) -> bool:
+        """Add rows to the large subs that ran out of them; whether that was so."""
+        if all(sub.capacity <= walk.WHOLE for _, subs in short for sub in subs):
+            return False
+        grown = False
+        with contextlib.suppress(UnknownPool), self.database.begin() as tx:
+            for pick, subs in short:
+                pool = self._pool(tx, pick.pool.name, keep=True)
+                ordinals = [sub.ordinal for sub in subs]
+                if pool.version == pick.pool.version and not rows.any_free(tx, pool.id, ordinals):
+                    grown |= any(catalog.grow(tx, pool, sub) for sub in subs)
+        return grown
 
     def _plan(self, claim: Claim, pool_of: Callable[[str], Pool]) -> list[_Pick]:
         """The picks of a claim. Raises InvalidRequest, UnknownPool, AddressOutsidePool, AddressReserved."""
@@ -339,12 +380,12 @@ class Book:
         return _allocation(pool.spec, row.ip, rows.append(tx, pool.id, event))
 
     def _exhausted(self, tx: Tx, pool: Pool, family: Family) -> PoolExhausted:
-        counts = rows.count_states(tx, [pool.id], family).get(pool.id, {})
+        figures = catalog.figures(tx, pool)[0]
         return PoolExhausted(
             pool.name,
             family,
             capacity=pool.spec.capacity_of(family),
-            **{s.value: counts.get(s, 0) for s in (State.ALLOCATED, State.HELD, State.COOLING)},
+            **{s.value: figures.count(s, family) for s in (State.ALLOCATED, State.HELD, State.COOLING)},
         )
 
     def _ended(

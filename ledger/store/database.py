@@ -111,9 +111,9 @@ class Database:
                 connection.info.pop("deferred", None)
 
     @contextmanager
-    def quick(self) -> Iterator[Tx]:
-        """For the quick forms. PostgreSQL: each statement its own transaction. SQLite, and behind PgBouncer: as ``begin``."""
-        if self.sqlite or self._pooler:
+    def quick(self, *, together: bool = False) -> Iterator[Tx]:
+        """For the quick forms. PostgreSQL: each statement its own transaction, unless ``together``. SQLite: as ``begin``."""
+        if self.sqlite or self._pooler or together:
             with self.begin() as tx:
                 yield tx
             return
@@ -314,7 +314,7 @@ def _postgresql_engine(url: URL, pool_size: int, seen: dict[str, bool], **option
             return
         connection.execute(f"SET lock_timeout = {LOCK_TIMEOUT_MS}")
         connection.execute("SET jit = off")  # compiling costs more than any statement here takes
-        if options:  # set-wise statements always have the same shape: planning them anew doubles their cost
+        if options:  # the quick forms always have the same shape: planning them anew doubles their cost
             connection.execute("SET plan_cache_mode = force_generic_plan")
         connection.commit()
 

@@ -17,6 +17,8 @@ from ledger.store.quick import Picks, Settled
 # Rules 1, 2, 5 and 6 of design.md. ``best`` finds, for each claim, what its attachment or owner holds or had;
 # ``locked`` takes those rows only if they are still as seen, and still of the pool; the others get the next free ones in picking order.
 # FOR UPDATE cannot stand under UNION, so the wrap-around is two steps. The clock is read after the locks are had.
+# Rows are joined by a pool_id that the planner does not know: it would rather scan a pool that it takes for small, and
+# keep that plan after the pool has grown.
 _ALLOCATE = """
 WITH req AS MATERIALIZED (
     SELECT * FROM unnest(%(n)s::int[], %(owner)s::text[], %(namespace)s::text[], %(pod)s::text[], %(uid)s::text[],
@@ -25,7 +27,7 @@ WITH req AS MATERIALIZED (
     WHERE EXISTS (SELECT 1 FROM pool WHERE id = %(pool_id)s AND version = %(version)s AND live)
       AND NOT coalesce((SELECT raised FROM fence ORDER BY id DESC LIMIT 1), false)
 ), best AS MATERIALIZED (
-    SELECT r.n, b.rule, b.ip, b.version
+    SELECT r.n, b.rule, %(pool_id)s::int AS pool_id, b.ip, b.version
     FROM req r CROSS JOIN LATERAL (
         SELECT * FROM (
             (SELECT 1 AS rule, a.ip, a.version FROM address a
@@ -43,8 +45,8 @@ WITH req AS MATERIALIZED (
         ) rules ORDER BY rule LIMIT 1
     ) b
 ), locked AS MATERIALIZED (
-    SELECT b.n, b.rule, a.ip FROM best b
-    JOIN address a ON a.pool_id = %(pool_id)s AND a.ip = b.ip AND a.version = b.version
+    SELECT b.n, b.rule, a.pool_id, a.ip FROM best b
+    JOIN address a ON a.pool_id = b.pool_id AND a.ip = b.ip AND a.version = b.version
     WHERE b.rule = 2 OR (b.rule = 5 AND a.rnd IS NOT NULL AND a.sub = ANY(%(subs)s::int[]))
     ORDER BY a.ip FOR UPDATE OF a
 ), need AS MATERIALIZED (
@@ -58,18 +60,18 @@ WITH req AS MATERIALIZED (
     WHERE pool_id = %(pool_id)s AND sub = %(sub)s AND state = 'free' AND rnd < %(start)s
     ORDER BY rnd LIMIT (SELECT count(*) FROM need) - (SELECT count(*) FROM after_start) FOR UPDATE SKIP LOCKED
 ), given AS MATERIALIZED (
-    SELECT need.n, p.ip, %(reason)s::text AS reason FROM need
+    SELECT need.n, %(pool_id)s::int AS pool_id, p.ip, %(reason)s::text AS reason FROM need
     JOIN (SELECT ip, row_number() OVER () AS k
           FROM (SELECT ip FROM after_start UNION ALL SELECT ip FROM before_start) u) p USING (k)
     UNION ALL
-    SELECT n, ip, CASE rule WHEN 2 THEN 'reassigned' ELSE 'returning' END FROM locked
+    SELECT n, pool_id, ip, CASE rule WHEN 2 THEN 'reassigned' ELSE 'returning' END FROM locked
 ), changed AS (
     UPDATE address a
     SET version = a.version + 1, state = 'allocated', since = greatest(clock_timestamp(), a.since), owner = r.owner,
         namespace = r.namespace, pod = r.pod, pod_uid = r.pod_uid, container_id = r.container_id, if_name = r.if_name,
         network = r.network, node = r.node, until = NULL
     FROM given g JOIN req r USING (n)
-    WHERE a.pool_id = %(pool_id)s AND a.ip = g.ip
+    WHERE a.pool_id = g.pool_id AND a.ip = g.ip
     RETURNING g.n, g.reason, a.*
 ), written AS (
     INSERT INTO ledger (xid, at, pool_id, ip, version, kind, state, namespace, pod, pod_uid, container_id, if_name,

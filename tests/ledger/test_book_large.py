@@ -1,0 +1,156 @@
+"""Ranges too large for a row each: rows come by chunks, in every order exactly once, and nothing iterates over a range."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from ledger import pools, walk
+from ledger.addresses import to_int
+from ledger.claims import Claim
+from ledger.errors import PoolExhausted
+from ledger.events import Attachment, Owner
+from ledger.store import Database
+from tests.ledger.pages import Page
+
+
+def rows_of(page: Page, pool: str = "p") -> int:
+    with page.database.read() as tx:
+        query = f"SELECT count(*) FROM address a JOIN pool p ON p.id = a.pool_id WHERE p.name = '{page.mark}{pool}'"
+        return int(tx.connection.exec_driver_sql(query).scalar_one())
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks of a size that a test can exhaust; the real sizes stand in one test below."""
+    monkeypatch.setattr(walk, "WHOLE", 16)
+    monkeypatch.setattr(walk, "CHUNK", 5)
+
+
+@pytest.mark.parametrize("range_", ["fd00:9::/64", "10.0.0.0/8", "fd00::/8"])
+def test_a_huge_range_is_applied_at_once_and_gives_addresses(page: Page, range_: str) -> None:
+    before = time.monotonic()
+    page.pool(range_, pickStrategy="Random")
+    got = [page.book.allocate(page.claim(f"ns/p{n}", f"c{n}"))[0].ip for n in range(20)]
+    assert time.monotonic() - before < 5
+    assert len(set(got)) == 20
+    assert rows_of(page) == walk.CHUNK
+    spread = {to_int(ip)[1] >> (8 if range_.startswith("10") else 48) for ip in got}
+    assert len(spread) > 1 or range_ == "fd00:9::/64", "all from one corner"
+    capacity = page.figures()[0]
+    assert capacity == {"fd00:9::/64": 2**64 - 1, "10.0.0.0/8": 2**24 - 2, "fd00::/8": 2**120 - 1}[range_]
+
+
+@pytest.mark.parametrize("strategy", ["Random", "Lowest"])
+def test_every_address_is_given_exactly_once_to_the_last(tiny: None, page: Page, strategy: str) -> None:
+    page.pool("10.9.0.1-10.9.0.23/24", pickStrategy=strategy, staticReservations={"ns": {"s": "10.9.0.7"}})
+    assert rows_of(page) == 5
+    got = [page.book.allocate(page.claim(f"ns/p{n}", f"c{n}"))[0].ip for n in range(22)]
+    everything = [f"10.9.0.{n}" for n in range(1, 24) if n != 7]
+    if strategy == "Lowest":
+        assert got == everything
+    assert sorted(got, key=to_int) == everything
+    page.tell(
+        "ADD ns/late c              -> PoolExhausted IPv4: capacity 23, allocated 22, held 0, cooling 0, asked 22"
+    )
+    page.tell("ADD ns/s c-s               -> 10.9.0.7 static")
+
+
+def test_a_batch_takes_as_many_chunks_as_it_needs(tiny: None, page: Page) -> None:
+    page.pool("10.9.0.1-10.9.0.23/24")
+    outcomes = page.book.allocate_many([page.claim(f"ns/p{n}", f"c{n}") for n in range(25)])
+    given = [each[0].ip for each in outcomes if not isinstance(each, Exception)]
+    assert len(set(given)) == 23
+    assert [type(each).__name__ for each in outcomes if isinstance(each, Exception)] == ["PoolExhausted"] * 2
+
+
+def test_one_asked_for_has_a_row_before_its_chunk_comes(tiny: None, page: Page) -> None:
+    page.pool("10.9.0.1-10.9.0.23/24", pickStrategy="Random")
+    with page.database.read() as tx:
+        have = {
+            str(ip)
+            for (ip,) in tx.connection.exec_driver_sql(
+                f"SELECT ip FROM address a JOIN pool p ON p.id = a.pool_id WHERE p.name = '{page.mark}p'"
+            )
+        }
+    far = next(ip for n in range(1, 24) if (ip := f"10.9.0.{n}") not in have)
+    page.tell(f"""
+        ADD ns/a c1 ip={far}         -> {far} requested
+        DEL c1                       -> {far} free
+    """)
+    got = [page.book.allocate(page.claim(f"ns/p{n}", f"x{n}"))[0].ip for n in range(23)]
+    assert len(set(got)) == 23 and far in got
+
+
+def test_an_update_goes_on_where_the_walk_stands(tiny: None, page: Page) -> None:
+    page.pool("10.9.0.1-10.9.0.40/24", pickStrategy="Random")
+    for number in range(18):
+        page.book.allocate(page.claim(f"ns/p{number}", f"c{number}"))
+    rows = rows_of(page)
+    page.pool("10.9.0.1-10.9.0.40/24", pickStrategy="Random", cooldownSeconds=5)
+    assert rows_of(page) == rows
+    for number in range(18, 40):
+        page.book.allocate(page.claim(f"ns/p{number}", f"c{number}"))
+    with pytest.raises(PoolExhausted):
+        page.book.allocate(page.claim("ns/late", "late"))
+    assert rows_of(page) == 40
+
+
+@pytest.mark.parametrize("later", ["10.9.0.1-10.9.0.50/24", "10.9.0.5-10.9.0.44/24", "10.9.0.1-10.9.0.10/24"])
+def test_a_range_that_changes_is_walked_anew_and_misses_none(tiny: None, page: Page, later: str) -> None:
+    page.pool("10.9.0.1-10.9.0.40/24")
+    for number in range(4, 11):
+        page.tell(f"ADD ns/p{number} c{number} ip=10.9.0.{number} -> 10.9.0.{number} requested")
+    page.book.release_many([page.attachment(f"c{number}") for number in range(4, 11)])
+    page.pool(later)
+    size = page.figures()[0]
+    got = [page.book.allocate(page.claim(f"ns/q{n}", f"d{n}"))[0].ip for n in range(size)]
+    assert len(set(got)) == size
+    with pytest.raises(PoolExhausted):
+        page.book.allocate(page.claim("ns/late", "late"))
+
+
+def test_a_sub_slightly_above_what_is_made_whole_is_exhausted_exactly(db_url: str) -> None:
+    """With the real sizes: 65,541 addresses and 3 of another sub, each given once, and then the figures."""
+    database = Database(db_url)
+    page = Page(database)
+    page.pool("10.9.0.0-10.10.0.4/8", "10.10.1.0-10.10.1.2/8", pickStrategy="Random")
+    size = walk.WHOLE + 5 + 3
+    assert page.figures()[0] == size
+    before = rows_of(page)
+    given: set[str] = set()
+    for first in range(0, size, 8_192):
+        claims = [
+            Claim((page.mark + "p",), Owner("ns", f"p{n}", None), Attachment(f"{n}", "e", "n"))
+            for n in range(first, min(first + 8_192, size))
+        ]
+        for outcome in page.book.allocate_many(claims):
+            assert not isinstance(outcome, Exception), outcome
+            given.add(outcome[0].ip)
+    assert len(given) == size == rows_of(page) > before
+    (outcome,) = page.book.allocate_many([page.claim("ns/late", "late")])
+    assert isinstance(outcome, PoolExhausted)
+    assert (outcome.capacity, outcome.allocated) == (size, size)
+    database.close()
+
+
+@pytest.mark.parametrize(
+    ("range_", "prefix"),
+    [
+        ("10.9.0.1-10.9.0.1", 32),
+        ("10.9.0.1-10.9.0.2", 24),
+        ("10.9.0.0-10.9.255.255", 8),
+        ("fd00::1-fd00::1:ffff", 64),
+    ],
+)
+def test_a_walk_takes_every_step_once_and_can_be_entered_anywhere(range_: str, prefix: int) -> None:
+    raw = {"ipPoolSubs": [{"range": range_, "netmaskBits": prefix}]}
+    for strategy in ("Random", "Lowest"):
+        spec = pools.from_spec("p", {**raw, "pickStrategy": strategy})
+        (sub,) = spec.subs
+        whole = list(walk.steps(spec, sub, 0, sub.capacity + 10))
+        assert len(set(whole)) == sub.capacity
+        assert (whole == sorted(whole)) or strategy == "Random"
+        parts = [step for at in range(0, sub.capacity, 1_000) for step in walk.steps(spec, sub, at, 1_000)]
+        assert parts == whole
