@@ -152,10 +152,11 @@ class Handlers:
         self._desk.ready()
         for name in conf.pools:
             figures = self._desk.pool(name)
-            if figures.free == 0:
+            if figures.exhausted:
+                families = " and ".join(f"IPv{family}" for family in figures.exhausted)
                 raise Refusal(
                     Code.LIMITED,
-                    f"pool {name!r} is exhausted: only existing addresses are served (capacity {figures.capacity},"
+                    f"pool {name!r} has no free {families} address: only existing addresses are served (capacity {figures.capacity},"
                     f" allocated {figures.allocated}, held {figures.held}, cooling {figures.cooling})",
                 )
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ledger import pools, walk
-from ledger.addresses import sort_key, to_int, to_text
+from ledger.addresses import Family, sort_key, to_int, to_text
 from ledger.errors import InvalidPool, PoolInUse, PoolOverlap, UnknownPool
 from ledger.events import Attachment, Event, Kind, Owner, State
 from ledger.pools import PoolSpec, Sub
@@ -42,13 +42,30 @@ class PoolChange:
 
 @dataclass(frozen=True, slots=True)
 class PoolFigures:
-    """A pool and its counts. ``free`` is what is left of ``capacity``; ``utilization`` is 0.0–1.0, of what is not free."""
+    """A pool and its counts, by family and state. ``free`` is what is left of ``capacity``.
+
+    ``utilization`` is 0.0–1.0, of what is not free. ``exhausted``: the families of which nothing is free; an ADD needs
+    one of each.
+    """
 
     spec: PoolSpec
     version: int
-    allocated: int
-    held: int
-    cooling: int
+    counts: Mapping[tuple[int, State], int]
+
+    def count(self, state: State, family: Family | None = None) -> int:
+        return sum(n for (f, s), n in self.counts.items() if s is state and family in (f, None))
+
+    @property
+    def allocated(self) -> int:
+        return self.count(State.ALLOCATED)
+
+    @property
+    def held(self) -> int:
+        return self.count(State.HELD)
+
+    @property
+    def cooling(self) -> int:
+        return self.count(State.COOLING)
 
     @property
     def capacity(self) -> int:
@@ -56,11 +73,19 @@ class PoolFigures:
 
     @property
     def free(self) -> int:
-        return max(0, self.capacity - self.allocated - self.held - self.cooling)
+        return max(0, self.capacity - sum(self.counts.values()))
 
     @property
     def utilization(self) -> float:
-        return (self.allocated + self.held + self.cooling) / self.capacity
+        return sum(self.counts.values()) / self.capacity
+
+    @property
+    def exhausted(self) -> tuple[Family, ...]:
+        used = {
+            family: sum(n for (f, _), n in self.counts.items() if f == family)
+            for family in self.spec.families
+        }
+        return tuple(family for family, n in used.items() if n >= self.spec.capacity_of(family))
 
 
 def load(tx: Tx, name: str, known: Mapping[str, Pool], *, keep: bool = False) -> Pool:
@@ -83,13 +108,7 @@ def figures(tx: Tx, wanted: Pool | None = None) -> list[PoolFigures]:
     """The counts of one pool, or of all live ones, in order of their names."""
     live = [wanted] if wanted else [read(row) for row in rows.live_pools(tx)]
     counts = rows.count_states(tx, [pool.id for pool in live] if wanted else None)
-    return [
-        PoolFigures(
-            pool.spec, pool.version, *(count.get(s, 0) for s in (State.ALLOCATED, State.HELD, State.COOLING))
-        )
-        for pool in live
-        for count in (counts.get(pool.id, {}),)
-    ]
+    return [PoolFigures(pool.spec, pool.version, counts.get(pool.id, {})) for pool in live]
 
 
 def apply(tx: Tx, spec: PoolSpec, *, actor: str, reason: str | None) -> PoolChange:

@@ -6,6 +6,7 @@ together (law 2), and only if the row is at the version that the event follows.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -128,20 +129,15 @@ def cooldown(tx: Tx, pool_id: int) -> int:
     return int(tx.execute(sa.select(pool.c.cooldown_seconds).where(pool.c.id == pool_id)).scalar_one())
 
 
-def count_states(
-    tx: Tx, pool_ids: Sequence[int] | None = None, family: int | None = None
-) -> dict[int, dict[State, int]]:
-    """How many addresses of each pool are allocated, held and cooling. Free ones are not counted: not all have rows."""
-    query = sa.select(address.c.pool_id, address.c.state, sa.func.count()).where(
-        address.c.state != State.FREE.value
-    )
+def count_states(tx: Tx, pool_ids: Sequence[int] | None = None) -> dict[int, Counter[tuple[int, State]]]:
+    """How many addresses of each pool are not free, by family and state. Free ones are not counted: not all have rows."""
+    columns = address.c.pool_id, address.c.family, address.c.state
+    query = sa.select(*columns, sa.func.count()).where(address.c.state != State.FREE.value).group_by(*columns)
     if pool_ids is not None:
         query = query.where(address.c.pool_id.in_(pool_ids))
-    if family is not None:
-        query = query.where(address.c.family == family)
-    out: dict[int, dict[State, int]] = {}
-    for pool_id, state, count in tx.execute(query.group_by(address.c.pool_id, address.c.state)):
-        out.setdefault(pool_id, {})[State(state)] = count
+    out: dict[int, Counter[tuple[int, State]]] = {}
+    for pool_id, family, state, count in tx.execute(query):
+        out.setdefault(pool_id, Counter())[family, State(state)] = count
     return out
 
 

@@ -54,6 +54,7 @@ POOLS: Mapping[str, Any] = {
             {"range": "fd00:77::/64", "gateway": "fd00:77::1"},
         ]
     },
+    "lopsided": {"ipPoolSubs": [{"range": "10.78.0.1-10.78.0.1/24"}, {"range": "fd00:78::/64"}]},
     "bare": {"ipPoolSubs": [{"range": "10.88.0.0/24"}]},
 }
 

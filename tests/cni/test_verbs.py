@@ -351,6 +351,13 @@ def test_status_of_a_full_pool(served: Served) -> None:
     assert served.call(cni_env("STATUS", **EMPTY), served.conf("tiny", version="1.1.0")).status == 0
 
 
+def test_status_of_a_pool_that_is_full_in_one_family_of_two(served: Served) -> None:
+    served.add(served.conf("lopsided"), container="c0", pod="default/p0")
+    said = served.call(cni_env("STATUS", **EMPTY), served.conf("lopsided", version="1.1.0"))
+    assert (said.code, "no free IPv4 address" in said.json["msg"]) == (51, True)
+    assert served.add(served.conf("lopsided"), container="c1", pod="default/p1").code == 100
+
+
 # VERSION ------------------------------------------------------------------------------------------
 
 
