@@ -6,23 +6,30 @@ import contextlib
 import fcntl
 import logging
 import os
+import select
 import socket
 import stat
 import struct
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Condition, Thread
+from typing import Protocol
 
 from cni import wire
 from cni.spec import Code, Refusal
+from cni.workers import Workers
 
 log = logging.getLogger(__name__)
 
-Reply = Callable[[Mapping[str, str], bytes], tuple[int, bytes]]
+Answer = tuple[int, bytes]
+"""The plugin's exit status and stdout."""
+
+Reply = Callable[[Mapping[str, str], bytes], Answer]
 
 TICK = 2.0
-"""Seconds after which a thread that waits for its peer looks up."""
+"""Seconds after which the front looks at its clocks."""
 
 PATIENCE = 10.0
 """Seconds that a peer may take for one frame, from its first byte, and for taking an answer."""
@@ -31,31 +38,49 @@ IDLE = 60.0
 """Seconds that a connection may stand open between two requests."""
 
 BACKLOG = 1024
-"""Connections that wait for a thread: a node that boots starts all its pods at once."""
+"""Connections that wait to be taken: a node that boots starts all its pods at once."""
+
+OPEN = 512
+"""Connections taken at one time; below the file descriptors that a process has by default."""
 
 
 class CannotServe(Exception):
     """The socket cannot be had; the message says why."""
 
 
-class Agent:
-    """Serves ``reply`` on the unix socket at ``path``.
+class Express(Protocol):
+    """Gets the requests that came together; answers each, or has it ``block``. Waits for nobody."""
 
-    Each thread takes a connection and serves it to its end: no hop on the way, and what blocks blocks one peer only. There
-    are as many threads as connections, at most ``workers``.
+    def __call__(self, requests: Sequence[Request]) -> None: ...
+    def start(self) -> None: ...
+    def stop(self, seconds: float) -> bool: ...
+
+
+class Agent:
+    """Serves the unix socket at ``path``.
+
+    One thread, the front, takes connections, reads what comes, and hands it to ``express``. What that does not answer,
+    ``reply`` does, which may block: in a thread meanwhile, at most ``workers`` at one time.
     """
 
-    def __init__(self, path: Path, reply: Reply, *, workers: int = 256) -> None:
+    def __init__(
+        self, path: Path, reply: Reply, *, express: Express | None = None, workers: int = 256
+    ) -> None:
         self.path = path
         self._reply = reply
-        self._workers = workers
+        self._express = express
+        self._workers = Workers(workers)
         self._guard = Condition()
-        self._threads = 0
-        self._idle = 0
         self._stopping = False
-        self._connections: set[socket.socket] = set()
+        self._running = False
+        self._connections: dict[int, _Connection] = {}
+        self._answers: deque[tuple[_Connection, Answer]] = deque()  # for the front to send
+        self._returned: deque[_Connection] = deque()  # for the front to read on
         self._lock: int | None = None
         self._listener: socket.socket | None = None
+        self._listening = False
+        self._poll: select.epoll | None = None
+        self._bell = -1
 
     def open(self) -> None:
         """Take the socket: that of a dead agent is replaced, a live one is left alone. Raises CannotServe."""
@@ -70,6 +95,10 @@ class Agent:
             finally:
                 os.umask(before)
             self._listener.listen(BACKLOG)
+            self._listener.setblocking(False)
+            self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            self._poll = select.epoll()
+            self._poll.register(self._bell, select.EPOLLIN)
         except OSError as error:
             self.close()
             raise CannotServe(f"{self.path}: {error.strerror or error}") from error
@@ -78,126 +107,300 @@ class Agent:
             raise
 
     def start(self) -> None:
-        with self._guard:
-            self._spawn()
+        if self._express is not None:
+            self._express.start()
+        self._running = True
+        Thread(target=self._front, name="front", daemon=True).start()
 
     def stop(self, seconds: float) -> bool:
         """Take no more, finish what runs, at most so long; whether all was finished."""
+        deadline = time.monotonic() + seconds
+
+        def left() -> float:
+            return max(deadline - time.monotonic(), 0)
+
         with self._guard:
             self._stopping = True
-            if self._listener is not None:
-                with contextlib.suppress(OSError):
-                    self._listener.shutdown(socket.SHUT_RDWR)  # wakes the threads in accept()
-            for connection in self._connections:
-                with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RD)  # wakes those that wait for a request
-            finished = self._guard.wait_for(lambda: self._threads == 0, seconds)
-        self.close()
+            started = self._running
+            if started:
+                self._ring()
+            finished = self._guard.wait_for(lambda: not self._running, seconds)
+        if started and finished and self._express is not None:
+            finished = self._express.stop(left())
+        finished = finished and self._workers.stop(left())
+        self.close(keep=not finished)
         return finished
 
-    def close(self) -> None:
+    def close(self, *, keep: bool = False) -> None:
+        """Give the socket back. ``keep``: threads that do not end still use what they poll."""
         if self._listener is not None:
             self._listener.close()
-            self._listener = None
             self.path.unlink(missing_ok=True)
         if self._lock is not None:  # the file stays: removing it would let two agents lock two files
             os.close(self._lock)
             self._lock = None
+        if not keep:
+            self._listener = None
+            if self._poll is not None:
+                self._poll.close()
+                os.close(self._bell)
+                self._poll, self._bell = None, -1
 
-    def _spawn(self) -> None:
-        """One more thread to accept; ``_guard`` is held."""
-        self._threads += 1
-        self._idle += 1
-        Thread(target=self._work, name=f"agent-{self._threads}", daemon=True).start()
+    # The front -----------------------------------------------------------------------------------
 
-    def _work(self) -> None:
-        listener = self._listener
-        assert listener is not None
-        try:
-            while not self._stopping:
-                try:
-                    connection, _ = listener.accept()
-                except OSError as error:
-                    if not self._stopping:
-                        log.error("cannot accept a connection: %s", error)
-                        time.sleep(0.1)  # out of file descriptors: let others finish
-                    continue
-                with self._guard:
-                    self._connections.add(connection)
-                    self._idle -= 1
-                    if not self._idle and self._threads < self._workers and not self._stopping:
-                        self._spawn()
-                try:
-                    self._serve(connection)
-                except Exception:
-                    log.exception("a connection failed")
-                finally:
-                    with self._guard:
-                        self._connections.discard(connection)
-                        self._idle += 1
-                    connection.close()
-        finally:
-            with self._guard:
-                self._idle -= 1
-                self._threads -= 1
-                self._guard.notify_all()
-
-    def _serve(self, connection: socket.socket) -> None:
-        """Answer one request after the other until the peer closes, is silent too long, or talks nonsense."""
-        peer = _Peer(connection, self)
-        rest = b""
-        try:
-            while not self._stopping:
-                peer.next_frame()
-                body, rest = wire.read_frame(peer.recv, rest)
-                if body is None:
-                    return
-                answer = wire.response(*self._reply(*wire.parse_request(body)))
-                connection.sendall(wire.frame(answer))
-        except wire.WireError as error:
-            log.warning("a request was refused: %s", error)
-            with contextlib.suppress(OSError):
-                connection.sendall(wire.frame(wire.response(1, Refusal(Code.DECODING, str(error)).to_json())))
-        except OSError as error:  # it went away, or did not take its answer in time
-            log.debug("a connection ended: %s", error)
-
-    @property
-    def stopping(self) -> bool:
-        return self._stopping
-
-
-class _Peer:
-    """A connection's ``recv`` that keeps time: ``IDLE`` between frames, ``PATIENCE`` for one, however it dribbles."""
-
-    __slots__ = ("_agent", "_begun", "_connection", "_since")
-
-    def __init__(self, connection: socket.socket, agent: Agent) -> None:
-        self._connection = connection
-        self._agent = agent
-        # The kernel's own time-outs: Python's would add a poll() to each call.
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(TICK))
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(PATIENCE))
-        self.next_frame()
-
-    def next_frame(self) -> None:
-        self._begun = False
-        self._since = time.monotonic()
-
-    def recv(self, size: int) -> bytes:
-        while True:
+    def _front(self) -> None:
+        looked = time.monotonic()
+        while not (self._stopping and not self._connections):
             try:
-                data = self._connection.recv(size)
+                self._cycle()
+                if self._stopping or time.monotonic() > looked + TICK:
+                    looked = time.monotonic()
+                    self._look_at_clocks(looked)
+            except Exception:
+                log.exception("the front failed")
+                time.sleep(0.1)
+        with self._guard:
+            self._running = False
+            self._guard.notify_all()
+
+    def _cycle(self) -> None:
+        """Wait for something to happen; send what is to be sent, read what is to be read, and hand on the requests that are whole."""
+        assert self._poll is not None
+        assert self._listener is not None
+        self._listen(not self._stopping and len(self._connections) < OPEN)
+        requests: list[Request] = []
+        try:
+            for fd, _ in self._poll.poll(TICK):
+                if fd == self._bell:
+                    os.eventfd_read(self._bell)
+                elif fd == self._listener.fileno():
+                    self._accept(requests)
+                elif (connection := self._connections.get(fd)) is not None:
+                    self._receive(connection, requests)
+            while self._answers:
+                self._send(*self._answers.popleft())
+            while self._returned:
+                self._read_on(self._returned.popleft(), requests)
+        finally:
+            if self._express is not None and requests:
+                self._express(requests)
+            else:
+                for request in requests:
+                    request.block()
+
+    def _listen(self, on: bool) -> None:
+        if on != self._listening:
+            self._listening = on
+            assert self._poll is not None
+            assert self._listener is not None
+            if on:
+                self._poll.register(self._listener, select.EPOLLIN)
+            else:
+                self._poll.unregister(self._listener)
+
+    def _end_listening(self) -> None:
+        """Those who wait to be taken see an end, those who come later that nobody is there."""
+        self._listen(False)
+        assert self._listener is not None
+        with contextlib.suppress(OSError):
+            while self._listener.fileno() >= 0:
+                self._listener.accept()[0].close()
+        self._listener.close()
+
+    def _accept(self, requests: list[Request]) -> None:
+        assert self._poll is not None
+        assert self._listener is not None
+        while len(self._connections) < OPEN and not self._stopping:
+            try:
+                accepted, _ = self._listener.accept()
             except BlockingIOError:
-                data = None
-            now = time.monotonic()
-            if self._begun and now > self._since + PATIENCE:
-                raise wire.WireError(f"a request did not arrive whole within {PATIENCE:g} s")
-            if data is not None:
-                if not self._begun:
-                    self._begun, self._since = True, now
-                return data
-            if self._agent.stopping or (not self._begun and now > self._since + IDLE):
-                return b""
+                return
+            except OSError as error:
+                log.error("cannot accept a connection: %s", error)
+                time.sleep(0.1)  # out of file descriptors: let others finish
+                return
+            connection = _Connection(accepted)
+            with self._guard:
+                self._connections[accepted.fileno()] = connection
+            self._poll.register(accepted, select.EPOLLIN)
+            self._receive(connection, requests)  # mostly it is there already
+
+    def _receive(self, connection: _Connection, requests: list[Request]) -> None:
+        with self._guard:
+            if connection.busy:  # it says more, or hangs up, before it is answered
+                assert self._poll is not None
+                self._poll.unregister(connection.socket)
+                connection.parked = True
+                return
+        try:
+            data = connection.socket.recv(65536, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            log.debug("a connection ended: %s", error)
+            self._drop(connection)
+            return
+        if data:
+            if not connection.rest:
+                connection.since = time.monotonic()
+            connection.rest += data
+            self._next(connection, requests)
+        elif connection.rest:
+            self._refuse(connection, "the connection ended in mid-frame")
+        else:
+            self._drop(connection)
+
+    def _read_on(self, connection: _Connection, requests: list[Request]) -> None:
+        """It was answered, and had said more before that."""
+        if connection.busy or connection.socket.fileno() < 0:  # seen to meanwhile
+            return
+        if connection.parked:
+            connection.parked = False
+            assert self._poll is not None
+            self._poll.register(connection.socket, select.EPOLLIN)
+        self._next(connection, requests)
+
+    def _next(self, connection: _Connection, requests: list[Request]) -> None:
+        """The next request in what was received, if it is there whole."""
+        try:
+            body, connection.rest = wire.split(connection.rest)
+            if body is None:
+                if connection.rest and time.monotonic() > connection.since + PATIENCE:
+                    raise wire.WireError(f"a request did not arrive whole within {PATIENCE:g} s")
+                return
+            env, stdin = wire.parse_request(body)
+        except wire.WireError as error:
+            self._refuse(connection, str(error))
+            return
+        connection.busy = True
+        requests.append(Request(self, connection, env, stdin))
+
+    def _look_at_clocks(self, now: float) -> None:
+        """Part with those that take too long; in the end with all, also with those that still wait to be taken."""
+        if self._stopping:
+            self._end_listening()
+        for connection in list(self._connections.values()):
+            with self._guard:
+                if connection.busy or connection in self._returned:
+                    continue
+            if self._stopping or (not connection.rest and now > connection.since + IDLE):
+                self._drop(connection)
+            elif connection.rest:
+                self._next(connection, [])
+
+    def _refuse(self, connection: _Connection, why: str) -> None:
+        log.warning("a request was refused: %s", why)
+        answer = wire.response(1, Refusal(Code.DECODING, why).to_json())
+        with contextlib.suppress(OSError):
+            connection.socket.send(wire.frame(answer), socket.MSG_DONTWAIT)
+        self._drop(connection)
+
+    # From whatever thread ------------------------------------------------------------------------
+
+    def post(self, answers: Sequence[tuple[Request, Answer]]) -> None:
+        """Have the front send them: to send many from another thread is to wait for the interpreter's lock as often."""
+        self._answers.extend((request.connection, answer) for request, answer in answers)
+        self._ring()
+
+    def answer(self, connection: _Connection, answer: Answer) -> None:
+        self._send(connection, answer)
+
+    def block(self, request: Request) -> None:
+        self._workers(lambda: self._reply_to(request))
+
+    def _reply_to(self, request: Request) -> None:
+        try:
+            answer = self._reply(request.env, request.stdin)
+        except Exception:
+            log.exception("a connection failed")
+            self._done(request.connection, lives=False)
+        else:
+            self._send(request.connection, answer)
+
+    def _send(self, connection: _Connection, answer: Answer) -> None:
+        """Without waiting; what the peer does not take at once, a worker sends."""
+        data = wire.frame(wire.response(*answer))
+        try:
+            sent = connection.socket.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            log.debug("a connection ended: %s", error)
+            self._done(connection, lives=False)
+            return
+        if sent < len(data):
+            self._workers(lambda: self._send_rest(connection, data[sent:]))
+        else:
+            self._done(connection)
+
+    def _send_rest(self, connection: _Connection, data: bytes) -> None:
+        try:
+            connection.socket.sendall(data)  # SO_SNDTIMEO ends it
+        except OSError as error:
+            log.debug("a connection ended: %s", error)
+            self._done(connection, lives=False)
+        else:
+            self._done(connection)
+
+    def _done(self, connection: _Connection, *, lives: bool = True) -> None:
+        """Answered: the connection is the front's again."""
+        with self._guard:
+            if lives and not self._stopping:
+                connection.since = time.monotonic()
+                connection.busy = False
+                if connection.parked or connection.rest:
+                    self._returned.append(connection)  # last: the front may have it at once
+                    self._ring()
+                return
+        self._drop(connection)
+
+    def _drop(self, connection: _Connection) -> None:
+        """Whoever it belongs to may do so, nobody else: a closed descriptor's number is soon another's."""
+        with self._guard:
+            del self._connections[connection.socket.fileno()]
+            connection.socket.close()
+            if self._stopping:
+                self._ring()
+
+    def _ring(self) -> None:
+        os.eventfd_write(self._bell, 1)
+
+
+class Request:
+    """What a peer asked. Whoever has it calls ``answer`` or ``block``, once, from any thread."""
+
+    __slots__ = ("agent", "connection", "env", "stdin")
+
+    def __init__(self, agent: Agent, connection: _Connection, env: Mapping[str, str], stdin: bytes) -> None:
+        self.agent = agent
+        self.connection = connection
+        self.env = env
+        self.stdin = stdin
+
+    def answer(self, answer: Answer) -> None:
+        """Does not wait."""
+        self.agent.answer(self.connection, answer)
+
+    def block(self) -> None:
+        """Have it answered by the agent's ``reply``, in a thread."""
+        self.agent.block(self)
+
+
+class _Connection:
+    """A peer. While ``busy`` it belongs to whoever answers its request, else to the front."""
+
+    __slots__ = ("busy", "parked", "rest", "since", "socket")
+
+    def __init__(self, accepted: socket.socket) -> None:
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(PATIENCE))
+        self.socket = accepted
+        self.busy = False
+        self.parked = False
+        """The front does not look at it until it is answered."""
+        self.rest = b""
+        """Received, and not yet a request."""
+        self.since = time.monotonic()
+        """When ``rest`` began, or the last answer was given."""
 
 
 def _timeval(seconds: float) -> bytes:

@@ -69,13 +69,17 @@ class DelQueue:
         with self._guard:
             return list(self._waiting)
 
+    def waits(self, container_id: str) -> bool:
+        """Whether this container's do."""
+        return container_id in self._waiting
+
     def apply(self, container_id: str, release: Callable[[Attachment], object]) -> int:
         """Record this container's DELs, and forget each that was; how many. An error of ``release`` ends it there.
 
         Before an ADD of the same container, too: a DEL that came late would free the new address. Hence the
         sync: a file that came back after a power cut would do the same.
         """
-        if container_id not in self._waiting:
+        if not self.waits(container_id):
             return 0
         with self._guard:
             entries = list(self._waiting.get(container_id, {}).items())

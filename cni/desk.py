@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 from cni.delqueue import DelQueue
 from cni.keyed import KeyedLock
-from ledger.book import Book
+from ledger.book import Book, Outcome
 from ledger.catalog import PoolFigures
 from ledger.claims import Allocation, Claim
 from ledger.errors import SchemaMismatch, TryAgain
@@ -22,7 +22,7 @@ AWAY = (TryAgain, SchemaMismatch)
 class AgentDesk:
     """The durable queue before ``book``.
 
-    ``allocate`` and ``release`` are called with the container's lock held (``containers``), which the retries of
+    What allocates and releases is called with the container's lock held (``containers``), which the retries of
     queued DELs take as well.
     """
 
@@ -41,11 +41,36 @@ class AgentDesk:
             self._queue.apply(attachment.container_id, self._book.release)
             self._book.release(attachment)
         except AWAY as error:
-            try:
-                self._queue.put(attachment)
-            except OSError as full:
-                raise TryAgain(f"{error}; and the DEL cannot be queued: {full}") from error
-            log.warning("DEL of %s %s is queued: %s", attachment.container_id, attachment.if_name, error)
+            self._keep(attachment, error)
+
+    def waits(self, container_id: str) -> bool:
+        """Whether a DEL of this container is queued: the forms for many at a time are not for it."""
+        return self._queue.waits(container_id)
+
+    def allocate_many(self, claims: Sequence[Claim]) -> list[Outcome]:
+        return self._book.allocate_many(claims)
+
+    def release_many(self, attachments: Sequence[Attachment]) -> list[TryAgain | None]:
+        """As ``release``; what it would raise is each one's outcome."""
+        try:
+            self._book.release_many(attachments)
+        except AWAY as error:
+            return [self._kept(attachment, error) for attachment in attachments]
+        return [None] * len(attachments)
+
+    def _kept(self, attachment: Attachment, error: Exception) -> TryAgain | None:
+        try:
+            self._keep(attachment, error)
+        except TryAgain as neither:
+            return neither
+        return None
+
+    def _keep(self, attachment: Attachment, error: Exception) -> None:
+        try:
+            self._queue.put(attachment)
+        except OSError as full:
+            raise TryAgain(f"{error}; and the DEL cannot be queued: {full}") from error
+        log.warning("DEL of %s %s is queued: %s", attachment.container_id, attachment.if_name, error)
 
     def held_by(self, attachment: Attachment) -> tuple[Allocation, ...]:
         return self._book.held_by(attachment)

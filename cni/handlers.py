@@ -100,23 +100,39 @@ class Handlers:
             raise refusal_of(error, call.verb, call.conf.version) from error
         return b""
 
-    def _add(self, call: Call) -> bytes:
-        attachment = attachment_of(call)
-        claim = Claim(
+    def claim_of(self, call: Call) -> Claim:
+        """What an ADD asks of the book."""
+        return Claim(
             pools=call.conf.pools,
             owner=owner_of(call.pod),
-            attachment=attachment,
+            attachment=attachment_of(call),
             node=self.node,
             asked=tuple(dict.fromkeys(call.pod.asked + call.conf.asked)),
         )
-        allocations = self._desk.allocate(claim)
+
+    def became(self, call: Call, outcome: tuple[Allocation, ...] | LedgerError) -> tuple[int, bytes] | None:
+        """Exit status and stdout for what became of a call; None where only ``reply`` can tell, which may ask for evidence."""
+        if isinstance(outcome, PoolExhausted):
+            return None
+        try:
+            if isinstance(outcome, LedgerError):
+                raise refusal_of(outcome, call.verb, call.conf.version)
+            return 0, self._result(call, outcome)
+        except Refusal as refusal:
+            refusal.version = call.conf.version
+            return 1, refusal.to_json()
+
+    def _add(self, call: Call) -> bytes:
+        return self._result(call, self._desk.allocate(self.claim_of(call)))
+
+    def _result(self, call: Call, allocations: tuple[Allocation, ...]) -> bytes:
         try:
             return spec.result(
                 call.conf, [spec.Address(a.ip, a.prefix_length, a.gateway) for a in allocations]
             )
         except Refusal:  # the version cannot carry them
             if any(a.event for a in allocations):  # given just now, and the runtime will never know of it
-                self._desk.release(attachment)
+                self._desk.release(attachment_of(call))
             raise
 
     def _check(self, call: Call) -> None:

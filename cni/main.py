@@ -18,6 +18,7 @@ from cni.chore import Chore
 from cni.client import SOCKET
 from cni.delqueue import DelQueue
 from cni.desk import AgentDesk
+from cni.express import Express
 from cni.handlers import Handlers
 from cni.keyed import KeyedLock
 from cni.node import own_addresses
@@ -91,7 +92,7 @@ DRAIN = 20.0
     default=256,
     envvar="IPAM_LEDGER_WORKERS",
     show_default=True,
-    help="Connections served at one time; more wait.",
+    help="Calls in a thread of their own at one time (all but the plain ADD and DEL); more wait.",
 )
 @click.option(
     "--log-level",
@@ -137,7 +138,7 @@ def command(
         containers = KeyedLock()
         desk = AgentDesk(book, queue, containers)
         handlers = Handlers(desk, node=here, containers=containers)
-        agent = Agent(path, handlers.reply, workers=workers)
+        agent = Agent(path, handlers.reply, express=Express(handlers, desk, containers), workers=workers)
         chores = [
             Chore("queued DELs", desk.retry_queued, seconds=1, at_most=30),
             Chore("sweep", desk.sweep, seconds=5, at_most=60),

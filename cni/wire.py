@@ -33,20 +33,28 @@ def read_frame(recv: "Callable[[int], bytes]", rest: bytes = b"") -> tuple[bytes
 
     The body is None when the other side closed between two frames. ``recv`` is a socket's.
     """
-    need = 0
-    while not need or len(rest) < need:
-        if not need and len(rest) >= 4:
-            need = 4 + int.from_bytes(rest[:4], "big")
-            if need > 4 + MAX_FRAME:
-                raise WireError(f"a frame of {need - 4} bytes is too large (at most {MAX_FRAME})")
-            continue
+    while True:
+        body, rest = split(rest)
+        if body is not None:
+            return body, rest
         more = recv(65536)
         if not more:
             if rest:
                 raise WireError("the connection ended in mid-frame")
             return None, b""
         rest += more
-    return rest[4:need], rest[need:]
+
+
+def split(received: bytes) -> tuple[bytes | None, bytes]:
+    """The first body in what was received, and the rest; None while it is not there whole."""
+    if len(received) < 4:
+        return None, received
+    need = 4 + int.from_bytes(received[:4], "big")
+    if need > 4 + MAX_FRAME:
+        raise WireError(f"a frame of {need - 4} bytes is too large (at most {MAX_FRAME})")
+    if len(received) < need:
+        return None, received
+    return received[4:need], received[need:]
 
 
 def request(env: "Iterable[tuple[bytes, bytes]]", stdin: bytes) -> bytes:

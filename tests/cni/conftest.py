@@ -24,6 +24,7 @@ from cni import wire
 from cni.agent import Agent
 from cni.delqueue import DelQueue
 from cni.desk import AgentDesk
+from cni.express import Express
 from cni.handlers import Handlers
 from cni.install import command as install
 from cni.keyed import KeyedLock
@@ -193,7 +194,8 @@ def serve(short: Path) -> Iterator[Callable[[str], Served]]:
         queue = DelQueue(short / f"queue{len(made)}")
         containers = KeyedLock()
         desk = AgentDesk(book, queue, containers)
-        agent = Agent(path, Handlers(desk, node=Node("node1"), containers=containers).reply)
+        handlers = Handlers(desk, node=Node("node1"), containers=containers)
+        agent = Agent(path, handlers.reply, express=Express(handlers, desk, containers))
         agent.open()
         agent.start()
         made.append(Served(path, book, agent, queue, desk, evidence))

@@ -252,6 +252,59 @@ def test_a_reply_that_fails_ends_its_connection_alone(start: Callable[..., Agent
     assert asked(agent) == b'"hello"'
 
 
+def test_a_peer_that_went_away_before_its_answer_is_forgotten(start: Callable[..., Agent]) -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def reply(env: Mapping[str, str], stdin: bytes) -> tuple[int, bytes]:
+        if stdin == b"slow":
+            entered.set()
+            assert leave.wait(20)
+        return 0, stdin
+
+    agent = start(reply)
+    with connect(agent) as connection:
+        connection.sendall(wire.frame(wire.request([], b"slow")))
+        assert entered.wait(10)
+    assert asked(agent) == b'"hello"'
+    leave.set()
+    assert asked(agent) == b'"hello"'
+    deadline = time.monotonic() + 10
+    while agent._connections and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert agent._connections == {}
+
+
+def test_what_is_said_before_the_answer_waits_for_it(start: Callable[..., Agent]) -> None:
+    """In pieces, and more than one request: each is answered, in order."""
+    entered, leave = threading.Event(), threading.Event()
+
+    def reply(env: Mapping[str, str], stdin: bytes) -> tuple[int, bytes]:
+        entered.set()
+        assert leave.wait(20)
+        return 0, stdin
+
+    with connect(start(reply)) as connection:
+        connection.sendall(wire.frame(wire.request([], b"1")))
+        assert entered.wait(10)
+        for piece in (wire.frame(wire.request([], b"2")), wire.frame(wire.request([], b"3"))):
+            connection.sendall(piece[:9])
+            time.sleep(0.05)
+            connection.sendall(piece[9:])
+        leave.set()
+        rest, answers = b"", []
+        for _ in range(3):
+            body, rest = wire.read_frame(connection.recv, rest)
+            answers.append(body)
+    assert answers == [b"\x001", b"\x002", b"\x003"]
+
+
+def test_who_waits_to_be_taken_at_the_end_sees_an_end(start: Callable[..., Agent]) -> None:
+    agent = start()
+    assert agent.stop(5)
+    with socket.socket(socket.AF_UNIX) as late, pytest.raises((ConnectionRefusedError, FileNotFoundError)):
+        late.connect(str(agent.path))
+
+
 def test_stop_finishes_what_runs_and_ends_what_waits(start: Callable[..., Agent]) -> None:
     entered, leave = threading.Event(), threading.Event()
 

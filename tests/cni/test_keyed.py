@@ -56,3 +56,24 @@ def test_an_error_lets_go() -> None:
     with lock("a"):
         pass
     assert len(lock) == 0
+
+
+def test_an_attempt_fails_at_once_where_somebody_is_or_waits() -> None:
+    lock = KeyedLock()
+    assert lock.attempt("a")
+    assert not lock.attempt("a")
+    assert lock.attempt("b")
+    came = threading.Event()
+
+    def next_one() -> None:
+        with lock("a"):
+            came.set()
+
+    thread = threading.Thread(target=next_one)
+    thread.start()
+    assert not came.wait(0.1)
+    lock.release("a")
+    assert came.wait(5)
+    thread.join()
+    lock.release("b")
+    assert len(lock) == 0
