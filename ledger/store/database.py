@@ -318,6 +318,12 @@ def _postgresql_engine(url: URL, pool_size: int, seen: dict[str, bool], **option
             connection.execute("SET plan_cache_mode = force_generic_plan")
         connection.commit()
 
+    @event.listens_for(engine, "checkin")
+    def _as_the_server_has_it(connection: Any, _: ConnectionPoolEntry) -> None:
+        # After a read SQLAlchemy leaves READ WRITE behind, which a standby refuses in words that say nothing
+        if connection is not None and not connection.closed and connection.read_only is not None:
+            connection.read_only = None
+
     return engine
 
 
