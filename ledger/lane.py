@@ -15,15 +15,16 @@ LIMIT = 128
 
 
 class _Slot(Generic[Ask, Answer]):
-    """One caller's place in the queue. ``turn`` is released when there is an answer, or when it is its turn to lead."""
+    """One caller's place in the queue. ``turn`` is released when there is an answer, or when it is its turn to lead (``heir``)."""
 
-    __slots__ = ("answer", "ask", "done", "error", "turn")
+    __slots__ = ("answer", "ask", "done", "error", "heir", "turn")
 
     def __init__(self, ask: Ask) -> None:
         self.ask = ask
         self.answer: Answer | None = None
         self.error: BaseException | None = None
         self.done = False
+        self.heir = False
         self.turn = Lock()
         self.turn.acquire()
 
@@ -53,18 +54,41 @@ class Lane(Generic[Ask, Answer]):
         self._busy = False
 
     def __call__(self, ask: Ask) -> Answer:
-        slot: _Slot[Ask, Answer] = _Slot(ask)
-        with self._guard:
-            self._queue.append(slot)
-            leads = not self._busy
-            self._busy = True
+        slot, leads = self._enqueue(ask)
         if not leads:
-            slot.turn.acquire()
+            try:
+                slot.turn.acquire()
+            except BaseException:  # interrupted: whoever comes to lead in its place must not be asleep
+                self._leave(slot)
+                raise
         if not slot.done:
             self._lead()
         if slot.error is not None:
             raise slot.error
         return cast("Answer", slot.answer)
+
+    def _enqueue(self, ask: Ask) -> tuple[_Slot[Ask, Answer], bool]:
+        slot: _Slot[Ask, Answer] = _Slot(ask)
+        with self._guard:
+            self._queue.append(slot)
+            leads = not self._busy
+            self._busy = True
+        return slot, leads
+
+    def _leave(self, slot: _Slot[Ask, Answer]) -> None:
+        """Take a slot out of the queue; if it was its turn to lead, it is the next one's."""
+        with self._guard:
+            if slot not in self._queue:
+                return
+            led = self._queue[0] is slot and slot.heir
+            self._queue.remove(slot)
+            heir = self._queue[0] if self._queue and led else None
+            if heir is not None:
+                heir.heir = True
+            elif led:
+                self._busy = False
+        if heir is not None:
+            heir.turn.release()
 
     def _lead(self) -> None:
         """Run one batch, which holds the caller's own slot, for it is the first in the queue."""
@@ -78,6 +102,8 @@ class Lane(Generic[Ask, Answer]):
             with self._guard:
                 heir = self._queue[0] if self._queue else None
                 self._busy = heir is not None
+                if heir is not None:
+                    heir.heir = True
             if heir is not None:  # before the others: the next batch is what everybody waits for
                 heir.turn.release()
             for slot in batch:
