@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from ledger import pools
 from ledger.book import Book
+from ledger.events import rfc3339
 from ledger.store import Database
 
 POOL = {
@@ -18,7 +21,7 @@ _POSTGRESQL = """
 INSERT INTO ledger (seq, xid, at, pool_id, ip, version, kind, state, namespace, pod, pod_uid, container_id, if_name, network,
                     node, reason, actor)
 OVERRIDING SYSTEM VALUE
-SELECT n + 1, pg_current_xact_id(), timestamptz '2026-01-01 00:00:00Z' + n * interval '0.37 s', {pool_id}, a.ip,
+SELECT n + 1, pg_current_xact_id(), timestamptz '{began}' + n * interval '1 microsecond', {pool_id}, a.ip,
        k + 1, CASE WHEN k % 2 = 0 THEN 'Allocated' ELSE 'Released' END, CASE WHEN k % 2 = 0 THEN 'allocated' ELSE 'free' END,
        'ns-' || (j % 40), 'web-' || j || '-' || (k / 2), md5((j * 100000 + k / 2)::text)::uuid::text,
        md5(j::text) || md5((k / 2)::text), 'eth0', 'podnet', 'node-' || (j % 250),
@@ -33,7 +36,7 @@ WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {count}
      t AS (SELECT n, (n - 1) % {width} AS j, (n - 1) / {width} AS k FROM n)
 INSERT INTO ledger (seq, xid, at, pool_id, ip, version, kind, state, namespace, pod, pod_uid, container_id, if_name, network,
                     node, reason, actor)
-SELECT n + 1, 0, strftime('%Y-%m-%dT%H:%M:%f', '2026-01-01', (n * 0.37) || ' seconds') || '000Z', {pool_id}, place.ip,
+SELECT n + 1, 0, strftime('%Y-%m-%dT%H:%M:%S', ({micros} + n) / 1000000, 'unixepoch') || printf('.%06dZ', ({micros} + n) % 1000000), {pool_id}, place.ip,
        k + 1, CASE WHEN k % 2 = 0 THEN 'Allocated' ELSE 'Released' END, CASE WHEN k % 2 = 0 THEN 'allocated' ELSE 'free' END,
        'ns-' || (j % 40), 'web-' || j || '-' || (k / 2), printf('%08x-0000-4000-8000-%012x', j, k / 2),
        printf('%032x%032x', j, k / 2), 'eth0', 'podnet', 'node-' || (j % 250),
@@ -50,30 +53,30 @@ WHERE l.pool_id = address.pool_id AND l.ip = address.ip AND l.seq > {last}
 """
 
 
-def write(database: Database, count: int) -> None:
-    """Fill an empty migrated database with ``count`` events, the first of them the pool's."""
-    Book(database, actor="bench").apply_pool(pools.from_object(POOL))
+def write(database: Database, count: int) -> datetime:
+    """Fill an empty migrated database with ``count`` events, a microsecond apart, the first of them the pool's: at the returned moment."""
+    created = Book(database, actor="bench").apply_pool(pools.from_object(POOL)).event
+    assert created is not None
     with database.begin() as tx:
-        pool_id, width = tx.connection.exec_driver_sql(
-            "SELECT pool_id, count(*) FROM address GROUP BY pool_id"
-        ).one()
-        statement = _SQLITE if tx.sqlite else _POSTGRESQL
-        if tx.sqlite:
-            tx.connection.exec_driver_sql("CREATE TEMP TABLE place (j INTEGER PRIMARY KEY, ip TEXT)")
-            tx.connection.exec_driver_sql("INSERT INTO place (ip) SELECT ip FROM address ORDER BY ip")
-            tx.connection.exec_driver_sql("UPDATE place SET j = -j")
-            tx.connection.exec_driver_sql("UPDATE place SET j = -j - 1")
+        run = tx.connection.exec_driver_sql
+        pool_id, width = run("SELECT pool_id, count(*) FROM address GROUP BY pool_id").one()
         rest = count - 1
-        tx.connection.exec_driver_sql(
-            statement.format(pool_id=pool_id, count=rest, width=width).replace(
-                "%", "%%" if not tx.sqlite else "%"
-            )
-        )
-        last = count - min(rest, width)
-        tx.connection.exec_driver_sql(_STATE.format(last=last))
         if tx.sqlite:
-            tx.connection.exec_driver_sql("DROP TABLE place")
-        if not tx.sqlite:
-            tx.connection.exec_driver_sql(f"SELECT setval(pg_get_serial_sequence('ledger', 'seq'), {count})")
+            run("CREATE TEMP TABLE place (j INTEGER PRIMARY KEY, ip TEXT)")
+            run("INSERT INTO place SELECT row_number() OVER (ORDER BY ip) - 1, ip FROM address")
+        statement = (_SQLITE if tx.sqlite else _POSTGRESQL).format(
+            pool_id=pool_id,
+            count=rest,
+            width=width,
+            began=rfc3339(created.at),
+            micros=round(created.at.timestamp() * 1_000_000),
+        )
+        run(statement if tx.sqlite else statement.replace("%", "%%"))
+        run(_STATE.format(last=count - min(rest, width)))
+        if tx.sqlite:
+            run("DROP TABLE place")
+        else:
+            run(f"SELECT setval(pg_get_serial_sequence('ledger', 'seq'), {count})")
     with database.begin() as tx:
         tx.connection.exec_driver_sql("ANALYZE")
+    return created.at

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from bench.history import write
@@ -59,6 +59,7 @@ class _Long:
     engine: str
     database: Database
     events: int
+    began: datetime
     folder: Path
     empty: Callable[[], str]
     rows: list[Row] = field(default_factory=list)
@@ -89,12 +90,13 @@ def run(stage: Stage) -> Run:
                 database = Database(stage.empty(engine))
                 stack.callback(database.close)
                 stage.say(f"a history of {EVENTS[engine]:,} events, {LABEL[engine]}")
-                write(database, EVENTS[engine])
+                began = write(database, EVENTS[engine])
                 longs.append(
                     _Long(
                         engine,
                         database,
                         EVENTS[engine],
+                        began,
                         stage.folder,
                         lambda engine=engine: stage.empty(engine),
                     )  # type: ignore[misc]
@@ -205,8 +207,7 @@ def _memory(long: _Long, file: Path) -> Row:
 
 def _ask(long: _Long, series: dict[str, Series]) -> None:
     chosen = random.Random(len(series["who-had"].rounds))
-    first = datetime(2026, 1, 1, tzinfo=UTC)
-    span = timedelta(seconds=0.37 * long.events)
+    first, span = long.began, timedelta(microseconds=long.events)
     samples: dict[str, list[float]] = {"who-had": [], "pod": []}
     for _ in range(ASKED):
         ip = f"10.20.{chosen.randrange(256)}.{chosen.randrange(1, 255)}"
