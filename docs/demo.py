@@ -15,6 +15,7 @@ import sys
 import tempfile
 import textwrap
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 BIN = Path(sys.executable).parent
@@ -151,6 +152,7 @@ def tell(demo: Demo) -> None:
 
     story("web-0's sandbox dies and is made anew: same name, new container. It keeps its address, and the late DEL of the "
           "old sandbox does not take it away.")  # fmt: skip
+    relaunched = datetime.now(UTC).isoformat()
     expect(demo.cni("ADD", "web-0", "c3") == web0, "the relaunched pod has another address")
     demo.cni("DEL", "web-0", "c1")
     expect(web0 in demo.run(f"ipam-ledger who-had {web0}"), "the late DEL freed the address")
@@ -175,8 +177,15 @@ def tell(demo: Demo) -> None:
     demo.run("sh -c 'echo default/job-1 >> gone.txt'")
     demo.cni("ADD", "job-3", "c9", pool="small")
 
-    story("Who had this address? Now, and at any moment in the past.")
+    story(
+        "Who had this address? Now, and at any moment in the past; and a proof of it, checked without the database."
+    )
+    demo.run(f"ipam-ledger who-had {web0} --at {relaunched}")
     demo.run(f"ipam-ledger history {web0}")
+    demo.run("ipam-ledger keys generate --key seal.key --name ledger.example.org/demo")
+    demo.run("ipam-ledger seal --key seal.key --checkpoint checkpoint")
+    demo.run("ipam-ledger prove 2 -o event-2.json")
+    demo.run("ipam-ledger verify-proof event-2.json --key seal.key.pub")
     demo.run(f"ipam-ledger explain {web0}")
     demo.run("ipam-ledger pool list")
 
