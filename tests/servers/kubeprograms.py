@@ -26,6 +26,8 @@ PACKAGES = {
     "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
     "kubectl": "k8s.io/kubernetes/cmd/kubectl",
 }
+OURS = {"crisandbox": "./crisandbox"}
+"""Small programs of the tests' own, in the same module; not part of a control plane."""
 HOW = (
     "install Go (the tests then build the pinned kube-apiserver once, in about four minutes), "
     "or name a folder with etcd, kube-apiserver, kube-controller-manager and kubectl in KUBEBUILDER_ASSETS"
@@ -42,25 +44,28 @@ class Programs:
     kubectl: Path
 
 
-def find(*, build: bool = True) -> Programs | None:
-    """Every program, built if need be; None if one is missing and cannot be built here."""
+def find() -> Programs | None:
+    """Every program of a control plane, built if need be; None if one is missing and cannot be built here."""
+    found = programs(*PACKAGES)
+    if found[0] is None and (debian := shutil.which("etcd")):
+        found[0] = Path(debian)
+    there = [path for path in found if path is not None]
+    return Programs(*there) if len(there) == len(PACKAGES) else None
+
+
+def programs(*names: str) -> list[Path | None]:
+    """Where each is, built if need be and if it can be."""
+    if any(_find(name) is None for name in names) and shutil.which("go"):
+        _build([name for name in names if _find(name) is None])
+    return [_find(name) for name in names]
+
+
+def _find(name: str) -> Path | None:
     assets = os.environ.get("KUBEBUILDER_ASSETS")
-    found: dict[str, Path] = {}
-    for name in PACKAGES:
-        if assets and os.access(Path(assets) / name, os.X_OK):
-            found[name] = Path(assets) / name
-        elif os.access(cache() / name, os.X_OK):
-            found[name] = cache() / name
-    if len(found) < len(PACKAGES) and build and shutil.which("go"):
-        _build()
-        return find(build=False)
-    if "etcd" not in found and (debian := shutil.which("etcd")):
-        found["etcd"] = Path(debian)
-    if len(found) < len(PACKAGES):
-        return None
-    return Programs(
-        found["etcd"], found["kube-apiserver"], found["kube-controller-manager"], found["kubectl"]
-    )
+    for folder in (*([Path(assets)] if assets else []), cache()):
+        if os.access(folder / name, os.X_OK):
+            return folder / name
+    return None
 
 
 def release() -> str:
@@ -73,17 +78,18 @@ def release() -> str:
 def cache() -> Path:
     """The cache of what was built from exactly these modules for this kind of machine."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ipam-ledger"
-    modules = hashlib.sha256((MODULE / "go.mod").read_bytes() + (MODULE / "go.sum").read_bytes()).hexdigest()
+    ours = (MODULE / name for name in ("go.mod", "go.sum", "crisandbox/main.go"))
+    modules = hashlib.sha256(b"".join(file.read_bytes() for file in ours)).hexdigest()
     return root / f"kube-{release()}-{platform.system().lower()}-{platform.machine()}-{modules[:12]}"
 
 
-def _build() -> None:
-    """Build what the cache lacks. Two test processes that both want it build it once."""
+def _build(names: list[str]) -> None:
+    """Build these into the cache. Two test processes that both want them build them once."""
     target = cache()
     target.mkdir(parents=True, exist_ok=True)
     with target.with_suffix(target.suffix + ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        missing = [name for name in PACKAGES if not (target / name).exists()]
+        missing = [name for name in names if not (target / name).exists()]
         if not missing:
             return
         print(f"building {', '.join(missing)} {release()} into {target} …", file=sys.stderr, flush=True)
@@ -96,8 +102,9 @@ def _build() -> None:
         build = ["go", "build", "-trimpath", "-buildvcs=false", "-mod=readonly"]
         with tempfile.TemporaryDirectory(dir=target) as made:
             for name in missing:
+                package = {**PACKAGES, **OURS}[name]
                 subprocess.run(
-                    [*build, "-ldflags", f"-s -w {version}", "-o", f"{made}/{name}", PACKAGES[name]],
+                    [*build, "-ldflags", f"-s -w {version}", "-o", f"{made}/{name}", package],
                     cwd=MODULE,
                     env={**os.environ, "CGO_ENABLED": "0"},
                     check=True,
