@@ -98,6 +98,8 @@ LONGEST = 512
 
 def storable(text: str) -> bool:
     """Whether both databases can keep the text: no NUL, no half of a surrogate pair, not too long."""
+    if text.isascii():
+        return "\0" not in text and len(text) <= LONGEST
     return "\0" not in text and len(text.encode("utf-8", "replace")) <= LONGEST and not _HALVES.search(text)
 
 
