@@ -158,8 +158,7 @@ def _long_work(stage: Stage, long: _Long) -> None:
     target = Database(long.empty())
 
     def into() -> None:
-        check_file(file)
-        import_file(target, file, actor="bench")
+        import_file(target, file, actor="bench", checked=check_file(file))
 
     long.once("import, the check before included", into, lambda f: at_least(100_000, f, "/s"), rate=True)
     say("rebuild")

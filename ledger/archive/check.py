@@ -5,15 +5,11 @@ Memory grows with the addresses, about 200 bytes each, never with the events.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from ledger.addresses import canonical
 from ledger.errors import InvalidRequest
 from ledger.events import Kind
 from ledger.replay import POOL_LEGAL, wrong, wrong_of_pool
 from ledger.store.stream import Row
-
-_wrong = lru_cache(maxsize=4096)(wrong)
 
 
 class Check:
@@ -24,6 +20,7 @@ class Check:
         self._live: dict[str, bool] = {}
         self._seqs = 0
         self._seen: set[int] = set()
+        self._said: dict[tuple[object, ...], str | None] = {}
 
     def wrong(self, row: Row) -> str | None:
         """What is wrong with the next row, in words; None if nothing is."""
@@ -31,7 +28,9 @@ class Check:
         before = self._newest.get((pool, ip))
         if version != (before[0] + 1 if before else 1):
             return f"version {version} comes where {before[0] + 1 if before else 1} should"
-        if twice := self._twice(seq):
+        if seq == self._seqs + 1 and not self._seen:
+            self._seqs = seq
+        elif twice := self._twice(seq):
             return twice
         holder = hash(row[7:14])
         back = before is not None and at < before[3]
@@ -48,14 +47,14 @@ class Check:
                     return str(error)
                 if pool not in self._live:
                     return f"its pool {pool!r} was never created"
-            why = _wrong(
-                kind,
-                before[1] if before else None,
-                state,
-                same_owner=before is not None and before[2] == holder,
-                has_until=row[14] is not None,
-                back=back,
-            )
+            left = before[1] if before else None
+            same = before is not None and before[2] == holder
+            key = kind, left, state, same, row[14] is None, back
+            if key not in self._said:  # a few dozen, however many events there are
+                self._said[key] = wrong(
+                    kind, left, state, same_owner=same, has_until=row[14] is not None, back=back
+                )
+            why = self._said[key]
         if why is None:
             self._newest[pool, ip] = (version, state, holder, at)
         return why

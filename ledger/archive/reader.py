@@ -87,6 +87,8 @@ class Reader:
         self.tree = GrowingTree()
         self.ended = False
         self.mark: Mark | None = None
+        self.vouched = 0, self.tree.root()
+        """How many events were handed out, and the root over them."""
         self._lines = _Lines(source, stream)
         self.header = self._header()
         self._chunk = Chunk()
@@ -163,12 +165,11 @@ class Reader:
         return header
 
     def _event(self, line: bytes) -> bytes:
+        digest = sha256(b"\0" + line).digest()
         try:
-            parsed = parse(line)
+            self._chunk.events.append(parse(line))
         except (ValueError, RecursionError) as error:
             self._damaged(f"not an event: {error}")
-        digest = sha256(b"\0" + line).digest()
-        self._chunk.events.append(parsed)
         self._chunk.hashes.append(digest)
         return digest
 
@@ -211,6 +212,7 @@ class Reader:
         self._chunk.checkpoints.append((checkpoint, note))
 
     def _take(self) -> Chunk:
+        self.vouched = self.tree.size, self.tree.root()
         chunk, self._chunk = self._chunk, Chunk()
         return chunk
 
@@ -296,6 +298,7 @@ class Checked:
 
     header: Header
     events: int
+    root: bytes
     checkpoint: str | None
     signed: int | None
     note: str | None
@@ -323,4 +326,6 @@ def check_file(path: Path, progress: Callable[[int], object] = lambda events: No
     note = None
     if reader.unmarked:
         note = f"the file ends amid a batch after {events:,} events; what came behind is not known"
-    return Checked(reader.header, events, newest and newest[1], newest and newest[0].size, note)
+    return Checked(
+        reader.header, events, reader.vouched[1], newest and newest[1], newest and newest[0].size, note
+    )

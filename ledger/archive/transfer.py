@@ -10,7 +10,7 @@ from pathlib import Path
 from ledger.archive.lines import parse
 from ledger.archive.loader import Loaded, Loader
 from ledger.archive.order import in_tree_order
-from ledger.archive.reader import Damaged, Reader
+from ledger.archive.reader import Checked, Damaged, Reader
 from ledger.checkpoint import peek
 from ledger.events import rfc3339
 from ledger.store import Database
@@ -19,24 +19,29 @@ Progress = Callable[[int], object]
 
 
 def import_file(
-    database: Database, path: Path, *, actor: str, progress: Progress = lambda events: None
+    database: Database,
+    path: Path,
+    *,
+    actor: str,
+    checked: Checked | None = None,
+    progress: Progress = lambda events: None,
 ) -> tuple[Loaded, str | None]:
-    """Load a file that :func:`ledger.archive.reader.check_file` has found whole. It is checked again as it is read.
+    """Load a file. Every hash is checked as it is read.
 
-    Returns what was loaded, and a sentence about the end of a followed export that was cut amid a batch.
+    ``checked``: what :func:`ledger.archive.reader.check_file` found in it; then which event may follow which is not asked
+    again, and the file must still be the same in the end. Returns what was loaded, and a sentence about the end of a
+    followed export that was cut amid a batch.
     """
     reason = f"imported from {path.name}; what was given out since it was written is unknown"
-    loader = Loader(database, reason=reason, actor=actor, progress=progress)
+    loader = Loader(database, reason=reason, actor=actor, progress=progress, check=checked is None)
     with path.open("rb") as source:
         reader = Reader(str(path), source)
         for chunk in reader.chunks():
             loader.add(chunk.events, chunk.hashes, chunk.checkpoints)
         note = "the file ends amid a batch; what came behind is not known" if reader.unmarked else None
-        size, root = reader.tree.size, reader.tree.root()
-    loaded = loader.finish()
-    if note is None and (loaded.events, loaded.root) != (size, root):
+    if checked is not None and reader.vouched != (checked.events, checked.root):
         raise Damaged(str(path), "while it was loaded", "it is not the file that was checked")
-    return loaded, note
+    return loader.finish(), note
 
 
 def replay_into(

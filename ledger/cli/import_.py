@@ -66,7 +66,7 @@ def _load(invocation: Invocation, path: Path, keys: tuple[str, ...]) -> int:
                     raise NotProven(f"{path} carries no signed checkpoint")
                 open_checkpoint(checked.checkpoint, key)
             with invocation.progress("loading", checked.events) as done:
-                loaded, _ = import_file(database, path, actor=actor(), progress=done)
+                loaded, _ = import_file(database, path, actor=actor(), checked=checked, progress=done)
     except OSError as error:
         raise click.UsageError(f"{path}: cannot be read: {error.strerror}") from error
     answer = {
