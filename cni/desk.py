@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from cni.delqueue import DelQueue
 from cni.keyed import KeyedLock
@@ -26,20 +26,28 @@ class AgentDesk:
     queued DELs take as well.
     """
 
-    def __init__(self, book: Book, queue: DelQueue, containers: KeyedLock) -> None:
+    def __init__(
+        self,
+        book: Book,
+        queue: DelQueue,
+        containers: KeyedLock,
+        released: Callable[[Sequence[Event]], None] = lambda events: None,
+    ) -> None:
+        """``released`` hears what a DEL gave back; it must not raise."""
         self._book = book
+        self._released = released
         self._queue = queue
         self._containers = containers
 
     def allocate(self, claim: Claim) -> tuple[Allocation, ...]:
-        self._queue.apply(claim.attachment.container_id, self._book.release)
+        self._queue.apply(claim.attachment.container_id, self._release)
         return self._book.allocate(claim)
 
     def release(self, attachment: Attachment) -> None:
         """Record the DEL, in the ledger or else in the queue. Raises TryAgain where neither can be written."""
         try:
-            self._queue.apply(attachment.container_id, self._book.release)
-            self._book.release(attachment)
+            self._queue.apply(attachment.container_id, self._release)
+            self._release(attachment)
         except AWAY as error:
             self._keep(attachment, error)
 
@@ -53,9 +61,10 @@ class AgentDesk:
     def release_many(self, attachments: Sequence[Attachment]) -> list[TryAgain | None]:
         """As ``release``; what it would raise is each one's outcome."""
         try:
-            self._book.release_many(attachments)
+            given = self._book.release_many(attachments)
         except AWAY as error:
             return [self._kept(attachment, error) for attachment in attachments]
+        self._released([event for events in given for event in events])
         return [None] * len(attachments)
 
     def _kept(self, attachment: Attachment, error: Exception) -> TryAgain | None:
@@ -71,6 +80,11 @@ class AgentDesk:
         except OSError as full:
             raise TryAgain(f"{error}; and the DEL cannot be queued: {full}") from error
         log.warning("DEL of %s %s is queued: %s", attachment.container_id, attachment.if_name, error)
+
+    def _release(self, attachment: Attachment) -> list[Event]:
+        events = self._book.release(attachment)
+        self._released(events)
+        return events
 
     def held_by(self, attachment: Attachment) -> tuple[Allocation, ...]:
         return self._book.held_by(attachment)
@@ -91,7 +105,7 @@ class AgentDesk:
         done = 0
         for container_id in waiting:
             with self._containers(container_id):
-                done += self._queue.apply(container_id, self._book.release)
+                done += self._queue.apply(container_id, self._release)
         return f"{done} queued DEL(s) recorded" if done else None
 
     def sweep(self) -> str | None:

@@ -22,6 +22,7 @@ from cni.express import Express
 from cni.handlers import Handlers
 from cni.keyed import KeyedLock
 from cni.node import own_addresses
+from cni.retain import Retention
 from ledger.book import Book
 from ledger.claims import Node
 from ledger.errors import InvalidInput, SchemaMismatch, TryAgain
@@ -136,7 +137,9 @@ def command(
         folder = queue_dir or state_folder() / "queue" / str(path.absolute()).strip("/").replace("/", "-")
         queue = DelQueue(folder)
         containers = KeyedLock()
-        desk = AgentDesk(book, queue, containers)
+        # Only where a sync worker says soon whether the pod is wanted again.
+        released = Retention(book) if learn is not None else lambda events: None
+        desk = AgentDesk(book, queue, containers, released)
         handlers = Handlers(desk, node=here, containers=containers)
         agent = Agent(path, handlers.reply, express=Express(handlers, desk, containers), workers=workers)
         chores = [

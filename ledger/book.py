@@ -611,6 +611,10 @@ class Book:
         """One pool and its counts. Raises UnknownPool."""
         return self._read(lambda tx: catalog.figures(tx, self._pool(tx, name))[0])
 
+    def spec(self, name: str) -> PoolSpec:
+        """One pool as it is specified, without its counts. Raises UnknownPool."""
+        return self._read(lambda tx: self._pool(tx, name)).spec
+
     def pools(self) -> list[PoolFigures]:
         """All live pools and their counts, in order of their names."""
         return self._read(catalog.figures)

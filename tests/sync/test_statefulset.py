@@ -11,7 +11,7 @@ import pytest
 
 from ledger.errors import PoolExhausted
 from tests.servers.apiserver import ApiError
-from tests.sync.scene import Scene, wait_for
+from tests.sync.scene import Scene, pod, wait_for
 
 
 class Kubelet:
@@ -184,3 +184,31 @@ def test_a_pool_may_retain_nothing(scene: Scene, kubelet: Kubelet) -> None:
     assert states(scene) == [1, 0, 3]
     stateful(scene, 0)
     scene.cluster.start_controllers()
+
+
+def test_on_a_full_pool_nobody_is_quicker_than_the_pod_that_comes_back(scene: Scene) -> None:
+    """Between the DEL and the sync worker's word the agent itself keeps the address, for a minute at most."""
+    worker = scene.sync()
+    scene.pool(sub={"range": "10.9.0.1-10.9.0.2/24"})
+    wait_for(scene.ready)
+    worker.stop()
+    ips = {}
+    for name in ("solo-0", "solo-1"):
+        ips[name] = scene.add(name, pod(scene.cluster, scene.namespace, name), sandbox=name)
+    remove(scene, "solo-1")
+    scene.delete("solo-1", "", sandbox="solo-1")
+    other = pod(scene.cluster, scene.namespace, "other")
+    assert scene.add("other", other, sandbox="other") == "100", "it is not free, though nobody has it"
+    again = pod(scene.cluster, scene.namespace, "solo-1")
+    assert scene.add("solo-1", again, sandbox="again") == ips["solo-1"]
+    assert [(kind, reason) for kind, ip, _, reason in scene.events() if ip == ips["solo-1"]] == [
+        ("Allocated", "random"),
+        ("Released", "del"),
+        ("Held", "a StatefulSet may make the pod anew"),
+        ("Allocated", "returning"),
+    ]
+    # there is no such set: the worker says so, and the address is anybody's
+    scene.delete("solo-1", again, sandbox="again")
+    worker.start()
+    wait_for(lambda: scene.add("other", other, sandbox="other") == ips["solo-1"])
+    assert ("Freed", ips["solo-1"], "solo-1", "StatefulSet solo is gone") in scene.events()
