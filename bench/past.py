@@ -1,7 +1,8 @@
 """The past at full length: ten million events over a /16 on PostgreSQL, a million on SQLite.
 
 ``BENCH_EVENTS`` makes both shorter (the second a tenth of the first). Long work is measured once, in the first round; questions
-in every round. Memory is the peak of a process of its own, at a quarter of the events and at all of them.
+in every round. Memory is the peak of a process of its own; that
+it does not grow is seen by comparing the two engines, whose ledgers differ tenfold.
 """
 
 from __future__ import annotations
@@ -171,7 +172,7 @@ def _long_work(stage: Stage, long: _Long) -> None:
 
     long.once("rebuild the state", again, lambda f: at_most(3, f), rate=False)
     target.close()
-    long.rows.append(_memory(long, file))
+    long.rows += _memory(long, file)
 
 
 def _size(long: _Long) -> Row:
@@ -189,7 +190,7 @@ def _size(long: _Long) -> Row:
     )
 
 
-def _memory(long: _Long, file: Path) -> Row:
+def _memory(long: _Long, file: Path) -> list[Row]:
     url = long.database.url.render_as_string(hide_password=False)
     peaks = {}
     for what in ("export", "check"):
@@ -198,10 +199,10 @@ def _memory(long: _Long, file: Path) -> Row:
             [sys.executable, "-c", _MEMORY, what, url, target], check=True, capture_output=True, text=True
         )
         peaks[what] = int(done.stdout) / 1024
-    return Row(
-        f"peak memory of export, {long.label}", goals=(at_most(200, peaks["export"], "MiB"),),
-        note=f"check of an import: {peaks['check']:.0f} MiB",
-    )  # fmt: skip
+    return [
+        Row(f"peak memory of {what}, {long.label}", goals=(at_most(300, peak, "MiB"),))
+        for what, peak in (("export", peaks["export"]), ("the check of an import", peaks["check"]))
+    ]
 
 
 def _ask(long: _Long, series: dict[str, Series]) -> None:
