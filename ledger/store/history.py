@@ -209,13 +209,13 @@ def pool_event(tx: Tx, pool_id: int, at: datetime | None = None) -> Event | None
 def pool_at(tx: Tx, pool_id: int, at: datetime, *, used_only: bool) -> list[Event]:
     """The newest event of each address of a pool at a moment. ``used_only``: without those that are free."""
     _by_index(tx)
-    return list(_events_of(tx, pool_id, _newest(pool_id, version=at), "version", used_only=used_only))
+    return list(_events_of(tx, pool_id, _newest(tx, pool_id, version=at), "version", used_only=used_only))
 
 
 def changed(tx: Tx, pool_id: int, since: datetime, until: datetime) -> list[tuple[Event | None, Event]]:
     """The addresses of a pool that had events after ``since``, up to ``until``: their newest event at either moment."""
     _by_index(tx)
-    both = _newest(pool_id, old=since, new=until)
+    both = _newest(tx, pool_id, old=since, new=until)
     moved = sa.select(both).where(both.c.new != sa.func.coalesce(both.c.old, 0)).cte("moved")
     old = {event.ip: event for event in _events_of(tx, pool_id, moved, "old")}
     return [(old.get(event.ip), event) for event in _events_of(tx, pool_id, moved, "new")]
@@ -227,32 +227,44 @@ def _by_index(tx: Tx) -> None:
         tx.connection.exec_driver_sql("SET LOCAL random_page_cost = 1.1")
 
 
-def _newest(pool_id: int, **moments: datetime) -> sa.Subquery:
-    """Each address of a pool with its newest versions at some moments, in one pass over the index of the streams.
+def _newest(tx: Tx, pool_id: int, **moments: datetime) -> sa.Subquery:
+    """Each address of a pool with its newest versions at some moments (null before its first event).
 
-    The moment stands in the aggregate's filter: in WHERE, PostgreSQL would go by the coarse index of times, and read
-    the table.
+    PostgreSQL: one pass over the index of the streams, which holds the times too. The moment stands in the aggregate's
+    filter, for in WHERE it would go by the coarse index of times, and read the table. SQLite's index has no times: there
+    each stream is walked back from its end, which is short for a moment not long ago.
     """
-    columns = [
-        sa.func.max(ledger.c.version).filter(ledger.c.at <= at).label(name) for name, at in moments.items()
-    ]
-    return (
-        sa.select(ledger.c.ip, *columns)
-        .where(ledger.c.pool_id == pool_id, ledger.c.ip.is_not(None))
-        .group_by(ledger.c.ip)
-        .subquery("newest")
+    c = ledger.c
+    mine = (c.pool_id == pool_id, c.ip.is_not(None))
+    if not tx.sqlite:
+        newest = (sa.func.max(c.version).filter(c.at <= at).label(name) for name, at in moments.items())
+        return sa.select(c.ip, *newest).where(*mine).group_by(c.ip).subquery("newest")
+    every, one = sa.select(c.ip).distinct().where(*mine).subquery("every"), ledger.alias("one")
+    walks = (
+        sa.select(one.c.version)
+        .where(one.c.pool_id == pool_id, one.c.ip == every.c.ip, one.c.at <= at)
+        .order_by(one.c.version.desc())
+        .limit(1)
+        .scalar_subquery()
+        .label(name)
+        for name, at in moments.items()
     )
+    return sa.select(every.c.ip, *walks).subquery("newest")
 
 
 def _events_of(
     tx: Tx, pool_id: int, found: sa.FromClause, version: str, *, used_only: bool = False
 ) -> Iterator[Event]:
-    """The events of some versions, each looked up by its key: PostgreSQL would rather read the whole ledger for a hash join."""
-    mine = (ledger.c.pool_id == pool_id, ledger.c.ip == found.c.ip, ledger.c.version == found.c[version])
-    each: Any = ledger
-    source: Any = found.join(ledger, sa.and_(*mine))
-    if not tx.sqlite:
-        each = sa.select(ledger).where(*mine).limit(1).lateral("each")
+    """The events of some versions, each looked up by its key: left to themselves, both engines would rather read the whole
+    ledger for a few."""
+    one = ledger.alias("by_key")
+    mine = (one.c.pool_id == pool_id, one.c.ip == found.c.ip, one.c.version == found.c[version])
+    if tx.sqlite:
+        each: Any = ledger
+        seq = sa.select(one.c.seq).where(*mine).correlate(found).scalar_subquery()
+        source: Any = found.join(ledger, ledger.c.seq == seq)
+    else:
+        each = sa.select(one).where(*mine).limit(1).lateral("each")
         source = found.join(each, sa.true())
     query = sa.select(each, pool.c.name.label("pool_name")).select_from(
         source.join(pool, pool.c.id == pool_id)
