@@ -53,7 +53,7 @@ class SyncSettings:
     """None: as the pod that this is, or by KUBECONFIG."""
 
     listen: str | None = None
-    """``host:port`` for /healthz, /readyz and /metrics; None: not served."""
+    """``host:port`` for /healthz and /readyz; None: not served."""
 
 
 def from_environment(environ: Mapping[str, str] = os.environ) -> SyncSettings:
