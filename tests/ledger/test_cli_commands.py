@@ -107,8 +107,8 @@ def test_db_check_says_where_schema_and_guard_stand(empty_db_url: str) -> None:
     cli("db", "upgrade")
     said = cli("db", "check", "-o", "json").json
     assert said["ok"]
-    whats = [row["what"] for row in said["checks"]]
-    assert whats[:6] == [
+    names = [row["what"] for row in said["checks"]]
+    assert names[:6] == [
         "schema",
         *(f"append-only {t}" for t in ("ledger", "seal", "seal_node", "checkpoint", "fence")),
     ]

@@ -100,8 +100,8 @@ def undone(database: Database) -> Iterator[Tx]:
 
 def found(tx: Tx) -> dict[str, list[str]]:
     """What each check that found something found, within a transaction."""
-    whats = {check.name: [f.what for f in check.run(tx, lambda more: None)] for check in CHECKS}
-    return {name: what for name, what in whats.items() if what}
+    told_of = {check.name: [f.what for f in check.run(tx, lambda more: None)] for check in CHECKS}
+    return {name: what for name, what in told_of.items() if what}
 
 
 def change(tx: Tx, statement: str, *parameters: Any) -> None:
