@@ -195,16 +195,12 @@ def tell(demo: Demo) -> None:
     demo.run("ipam-ledger verify")
     demo.run("ipam-ledger replay --into sqlite:///copy.db")
     demo.run("ipam-ledger --db sqlite:///copy.db verify")
-    here = demo.run("ipam-ledger pool list -o jsonl")
-    there = demo.run("ipam-ledger --db sqlite:///copy.db pool list -o jsonl")
-    expect(here == there, "the copy differs")
-    ours = demo.quietly("ipam-ledger history -o jsonl")
-    expect(
-        ours == demo.quietly("ipam-ledger --db sqlite:///copy.db history -o jsonl"),
-        "the copy's history differs",
-    )
+    demo.run("ipam-ledger --db sqlite:///copy.db pool list")
+    for question in ("pool list -o jsonl", "history -o jsonl"):
+        here, there = (demo.quietly(f"ipam-ledger {db} {question}") for db in ("", "--db sqlite:///copy.db"))
+        expect(here == there != "", f"the copy answers differently: {question}")
     story(
-        f"Both are the same, event by event ({ours.count(chr(10))} events). The demo took {time.monotonic() - started:.0f} s."
+        f"Both are the same, event by event ({here.count(chr(10))} events). The demo took {time.monotonic() - started:.0f} s."
     )
 
 
