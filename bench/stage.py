@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -41,7 +41,6 @@ CAPACITY = 65_533
 LEVELS = (0, 10_000, 60_000, CAPACITY * 99 // 100)
 """How many addresses of the /16 a prepared database may hold."""
 
-PGBENCH_SECONDS = 2
 INSERT = "INSERT INTO floor (note) VALUES ('one row')"
 
 
@@ -63,7 +62,6 @@ class Stage:
         self._agents: dict[str, Agent] = {}
         self._prepared: dict[tuple[str, int], str] = {}
         self._names = 0
-        self._floors: dict[int, tuple[int, Series, Series]] = {}
 
     def close(self) -> None:
         for agent in self._agents.values():
@@ -157,17 +155,35 @@ class Stage:
 
     # Floors --------------------------------------------------------------------------------------
 
-    def floor(self, clients: int) -> tuple[Series, Series]:
-        """F1, F8, F32 …: pgbench's rate of single-row inserts, and their seconds. Measured once a round, when first asked for."""
-        round_, rate, time = self._floors.get(
-            clients, (-1, Series(f"F{clients}", "/s"), Series(f"F{clients} time"))
-        )
-        if round_ < self.round < self.rounds:  # not once more when rows are drawn up
-            self._floors[clients] = self.round, rate, time
-            per_second, seconds = self._pgbench(clients)
-            rate.add([per_second])
-            time.add(seconds)
-        return rate, time
+    def floor(self, clients: int, seconds: float = 2) -> tuple[float, list[float]]:
+        """F1, F8, F32 …: the rate of pgbench's single-row inserts by so many clients, and the seconds of each."""
+        program = self.server.programs.folder / "pgbench"
+        found = str(program) if program.exists() else shutil.which("pgbench")
+        if found is None:
+            raise Missing("pgbench is missing: it comes with PostgreSQL (Debian: apt-get install postgresql)")
+        script = self._floor_script
+        self._names += 1
+        log = self.folder / f"pgbench{self._names}"
+        argv = [
+            found, "-n", "-h", str(self.server.folder), "-p", str(self.server.port), "-U", postgres.SUPERUSER,
+            "-c", str(clients), "-j", str(min(clients, 2)), "-T", f"{seconds:g}", "-f", str(script),
+            "-l", "--sampling-rate=0.1", f"--log-prefix={log}", "floor",
+        ]  # fmt: skip
+        done = subprocess.run(argv, capture_output=True, text=True, check=True)
+        rate = re.search(r"^tps = ([\d.]+)", done.stdout, re.M)
+        assert rate, done.stdout
+        logs = self.folder.glob(f"{log.name}.*")
+        return float(rate[1]), [
+            int(line.split()[2]) / 1e6 for file in logs for line in file.read_text().splitlines()
+        ]
+
+    @contextlib.contextmanager
+    def beside(self, clients: int, floor: Series) -> Iterator[None]:
+        """Measures the floor's rate before and after: what else the machine does comes and goes in seconds."""
+        before, _ = self.floor(clients, 1)
+        yield
+        after, _ = self.floor(clients, 1)
+        floor.add([(before + after) / 2])
 
     @cached_property
     def _floor_script(self) -> Path:
@@ -177,30 +193,6 @@ class Stage:
         script = self.folder / "insert.sql"
         script.write_text(f"{INSERT};\n")
         return script
-
-    def _pgbench(self, clients: int) -> tuple[float, list[float]]:
-        program = self.server.programs.folder / "pgbench"
-        found = str(program) if program.exists() else shutil.which("pgbench")
-        if found is None:
-            raise Missing(
-                "pgbench is missing: it comes with PostgreSQL (Debian: postgresql-contrib or postgresql)"
-            )
-        script = self._floor_script
-        log = self.folder / f"pgbench-{clients}-{self.round}"
-        argv = [
-            found, "-n", "-h", str(self.server.folder), "-p", str(self.server.port), "-U", postgres.SUPERUSER,
-            "-c", str(clients), "-j", str(min(clients, 2)), "-T", str(PGBENCH_SECONDS), "-f", str(script),
-            "-l", "--sampling-rate=0.1", f"--log-prefix={log}", "floor",
-        ]  # fmt: skip
-        done = subprocess.run(argv, capture_output=True, text=True, check=True)
-        rate = re.search(r"^tps = ([\d.]+)", done.stdout, re.M)
-        assert rate, done.stdout
-        seconds = [
-            int(line.split()[2]) / 1e6
-            for file in log.parent.glob(f"{log.name}.*")
-            for line in file.read_text().splitlines()
-        ]
-        return float(rate[1]), seconds
 
 
 def grow(database: Database, held: int) -> None:
