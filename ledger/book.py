@@ -13,25 +13,21 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import TypeVar, cast
 
 from ledger import catalog, walk
-from ledger.addresses import Family, canonical, to_int
+from ledger.addresses import Family, canonical
 from ledger.catalog import Pool, PoolChange, PoolFigures
 from ledger.claims import Allocation, Claim
 from ledger.errors import (
     AddressOutsidePool,
-    AddressReserved,
-    AddressTaken,
     DatabaseAway,
     InvalidRequest,
     LedgerError,
     LockTimeout,
     NotHeld,
-    NotOnThisNode,
-    OwnerHasAnother,
     PoolExhausted,
     TryAgain,
     UnknownAddress,
@@ -40,8 +36,10 @@ from ledger.errors import (
 from ledger.events import Attachment, Event, Kind, Reason, State, owner_key, storable
 from ledger.evidence import Evidence, NeverGone
 from ledger.lane import LIMIT, Lane
+from ledger.plan import Pick, allocation_of, plan, reason_of, start_of
 from ledger.pools import PoolSpec, Sub
 from ledger.settings import BookSettings
+from ledger.steps import SWEEP_LIMIT, Steps
 from ledger.store import Database, Tx, fences, quick, rows
 from ledger.store.database import Conflict
 from ledger.store.rows import AddressRow
@@ -51,18 +49,6 @@ Outcome = tuple[Allocation, ...] | LedgerError
 
 _random = random.SystemRandom()
 
-SWEEP_LIMIT = 1_000
-"""Addresses freed by one transaction of a sweep: a short one, so that no ADD waits long behind it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Pick:
-    """One address that a claim needs: of one family of one pool. ``wanted``: the one it must be, and why."""
-
-    pool: Pool
-    family: Family
-    wanted: tuple[str, Reason] | None = None
-
 
 class _Undo(Exception):
     """Ends a dry run: what was done is rolled back."""
@@ -71,7 +57,7 @@ class _Undo(Exception):
         self.change = change
 
 
-_Want = tuple[_Pick, tuple[Sub, ...]]
+_Want = tuple[Pick, tuple[Sub, ...]]
 """A pick and the subs that may serve it, best first."""
 
 
@@ -197,10 +183,11 @@ class Book:
     ) -> tuple[Allocation, ...]:
         with self.database.begin() as tx:
             fences.refuse(tx)
+            steps = Steps(tx, self.actor)
             for row, why in ended:
-                self._reclaim(tx, row, why)
-            picks = self._plan(claim, lambda name: self._pool(tx, name, keep=True))
-            return tuple(self._settle(tx, pick, claim) for pick in picks)
+                steps.reclaim(row, why)
+            picks = plan(claim, lambda name: self._pool(tx, name, keep=True))
+            return tuple(steps.settle(pick, claim) for pick in picks)
 
     def _batches(self, claims: Sequence[Claim]) -> list[_Batch]:
         """Claims that one statement can settle, grouped by what they want; two of the same owner never meet in one."""
@@ -208,7 +195,7 @@ class Book:
         taken: set[object] = set()
         for index, claim in enumerate(claims):
             try:
-                picks = self._plan(claim, self._cached_pool)
+                picks = plan(claim, self._cached_pool)
                 subs = [pick.pool.spec.eligible(pick.family, claim.node) for pick in picks]
             except TryAgain:
                 raise
@@ -219,9 +206,9 @@ class Book:
             if special or {key, claim.attachment} & taken:
                 continue
             taken |= {key, claim.attachment}
-            plan = tuple((p.pool.id, p.pool.version, p.family, s) for p, s in zip(picks, subs, strict=True))
+            same = tuple((p.pool.id, p.pool.version, p.family, s) for p, s in zip(picks, subs, strict=True))
             wants = list(zip(picks, subs, strict=True))
-            groups.setdefault(plan, _Batch(wants, {})).claims[index] = claim
+            groups.setdefault(same, _Batch(wants, {})).claims[index] = claim
         batches = []
         for whole in groups.values():
             items = list(whole.claims.items())  # LIMIT at a time: the joins of a larger batch cost its square
@@ -251,7 +238,7 @@ class Book:
         found: dict[int, tuple[Allocation, ...]] = {}
         for (pick, _), part in zip(batch.wants, settled, strict=True):
             for each in part:
-                given = _allocation(pick.pool.spec, each.ip, each.event)
+                given = allocation_of(pick.pool.spec, each.ip, each.event)
                 found[each.index] = (*found.get(each.index, ()), given)
         return found, short
 
@@ -267,8 +254,8 @@ class Book:
                 family=pick.family,
                 sub=sub.ordinal,
                 subs=[each.ordinal for each in subs],
-                start=_start(pick.pool.spec),
-                reason=_picked(pick.pool.spec),
+                start=start_of(pick.pool.spec),
+                reason=reason_of(pick.pool.spec),
                 actor=self.actor,
             )
             settled += quick.allocate(tx, picks, list(rest.items()))
@@ -291,103 +278,6 @@ class Book:
                     grown |= any(catalog.grow(tx, pool, sub) for sub in subs)
         return grown
 
-    def _plan(self, claim: Claim, pool_of: Callable[[str], Pool]) -> list[_Pick]:
-        """The picks of a claim. Raises InvalidRequest, UnknownPool, AddressOutsidePool, AddressReserved."""
-        claim.check()
-        pools = [pool_of(name) for name in claim.pools]
-        asked = _asked(claim, pools)
-        static = (claim.owner.namespace or "", claim.owner.pod or "") if claim.owner.is_pod else None
-        picks = []
-        for pool in pools:
-            reserved = {to_int(ip)[0]: ip for ip in pool.spec.static_for(*static)} if static else {}
-            for family in pool.spec.families:
-                wanted: tuple[str, Reason] | None = None
-                if family in reserved:
-                    wanted = reserved[family], Reason.STATIC
-                elif (pool.name, family) in asked:
-                    wanted = asked[pool.name, family], Reason.REQUESTED
-                picks.append(_Pick(pool, family, wanted))
-        return picks
-
-    def _settle(self, tx: Tx, pick: _Pick, claim: Claim) -> Allocation:
-        """One pick, step by step, in design.md's order."""
-        pool, spec = pick.pool, pick.pool.spec
-        key = owner_key(claim.owner, claim.attachment)
-        known = rows.find_known(tx, pool.id, pick.family, key, claim.attachment)
-        holding = [row for row in known if row.state is State.ALLOCATED]
-        for row in holding:
-            if row.attachment == claim.attachment:
-                return _allocation(spec, row.ip, None)
-        if holding:
-            return self._give(tx, pool, holding[0], claim, Reason.REASSIGNED)
-        subs = spec.eligible(pick.family, claim.node)
-        if pick.wanted:
-            return self._give(tx, pool, self._wanted_row(tx, pick, key, claim, subs), claim, pick.wanted[1])
-        if not subs:
-            raise NotOnThisNode(spec.name, pick.family, claim.node.name)
-        for row in known:  # newest first
-            sub = spec.sub_of(row.ip)
-            if sub in subs and spec.static_owner(row.ip) is None:
-                return self._give(tx, pool, row, claim, Reason.RETURNING)
-        picked = self._pick_free(tx, pool, subs)
-        if picked is None and self._sweep(tx, pool):
-            picked = self._pick_free(tx, pool, subs)
-        if picked is None:
-            if rows.any_free(tx, pool.id, [sub.ordinal for sub in subs]):
-                raise Conflict("the last free addresses are in others' hands, and may come back")
-            raise self._exhausted(tx, pool, pick.family)
-        return self._give(tx, pool, picked, claim, _picked(spec))
-
-    def _wanted_row(
-        self, tx: Tx, pick: _Pick, key: str, claim: Claim, eligible: tuple[Sub, ...]
-    ) -> AddressRow:
-        assert pick.wanted is not None
-        pool, (ip, reason) = pick.pool, pick.wanted
-        sub = pool.spec.sub_of(ip)
-        assert sub is not None  # _asked and the spec's validation saw to it
-        reserved_for = pool.spec.static_owner(ip)
-        if reason is Reason.REQUESTED and reserved_for is not None:  # for another: its own would be STATIC
-            raise AddressReserved(pool.name, ip, f"it is reserved for {'/'.join(reserved_for)}")
-        if sub not in eligible:
-            raise AddressReserved(
-                pool.name, ip, f"its sub's nodeSelector does not match node {claim.node.name or '(unknown)'}"
-            )
-        row = catalog.row_of(tx, pool, sub, ip)
-        mine = row.owner_key == key and row.attachment.if_name == claim.attachment.if_name
-        if row.state is State.FREE or mine:
-            return row
-        if row.state is State.ALLOCATED or row.until is None or row.until > tx.clock():
-            raise AddressTaken(pool.name, ip, row.state.value, row.holder())
-        self._change(tx, row, Kind.FREED, State.FREE, _over(row))  # as a sweep would have
-        return catalog.row_of(tx, pool, sub, ip)
-
-    def _pick_free(self, tx: Tx, pool: Pool, subs: tuple[Sub, ...]) -> AddressRow | None:
-        for sub in subs:
-            start = _start(pool.spec)
-            while True:
-                row = rows.pick_free(tx, pool.id, sub.ordinal, start)
-                if row is not None:
-                    return row
-                if not catalog.grow(tx, pool, sub):
-                    break
-        return None
-
-    def _give(self, tx: Tx, pool: Pool, row: AddressRow, claim: Claim, reason: Reason) -> Allocation:
-        event = Event(
-            0, _moment(tx, row), Kind.ALLOCATED, pool.name, row.ip, row.version + 1, State.ALLOCATED, claim.owner,
-            claim.attachment, claim.node.name, None, claim.reason or reason.value, self.actor,
-        )  # fmt: skip
-        return _allocation(pool.spec, row.ip, rows.append(tx, pool.id, event))
-
-    def _exhausted(self, tx: Tx, pool: Pool, family: Family) -> PoolExhausted:
-        figures = catalog.figures(tx, pool)[0]
-        return PoolExhausted(
-            pool.name,
-            family,
-            capacity=pool.spec.capacity_of(family),
-            **{s.value: figures.count(s, family) for s in (State.ALLOCATED, State.HELD, State.COOLING)},
-        )
-
     def _ended(
         self, name: str, family: Family, claim: Claim, deadline: float, asked: list[int]
     ) -> Iterator[tuple[AddressRow, str]]:
@@ -407,12 +297,6 @@ class Book:
             why = self._evidence.ended(_as_event(name, row))
             if why is not None:
                 yield row, why
-
-    def _reclaim(self, tx: Tx, seen: AddressRow, why: str) -> None:
-        """Take an address back, if it is still as it was when its owner was asked about; else leave it alone."""
-        row = rows.find_address(tx, seen.pool_id, seen.ip, lock=True)
-        if row is not None and row.version == seen.version:
-            self._change(tx, row, Kind.RECLAIMED, State.FREE, why)
 
     # Releasing ----------------------------------------------------------------------------------
 
@@ -452,7 +336,7 @@ class Book:
                         f"{ip} of pool {places[0].name!r} is {row.state if row else State.FREE}: nobody holds it",
                         ip=ip,
                     )
-                return self._released(tx, row, reason)
+                return Steps(tx, self.actor).released(row, reason)
 
         return self._again(release)
 
@@ -462,7 +346,7 @@ class Book:
         def look(tx: Tx) -> tuple[Allocation, ...]:
             names = {row.id: row.name for row in rows.live_pools(tx)}
             return tuple(
-                _allocation(self._pool(tx, names[row.pool_id]).spec, row.ip, None)
+                allocation_of(self._pool(tx, names[row.pool_id]).spec, row.ip, None)
                 for row in rows.find_attachment(tx, attachment)
                 if row.pool_id in names
             )
@@ -475,8 +359,9 @@ class Book:
 
         def collect() -> list[Event]:
             with self.database.begin() as tx:
+                steps = Steps(tx, self.actor)
                 return [
-                    self._released(tx, row, Reason.GC.value)
+                    steps.released(row, Reason.GC.value)
                     for row in rows.list_on_network(tx, network, node)
                     if (row.attachment.container_id, row.attachment.if_name) not in valid
                 ]
@@ -488,16 +373,13 @@ class Book:
 
         def sweep() -> list[Event]:
             with self.database.begin() as tx:
-                return self._sweep(tx)
+                return Steps(tx, self.actor).sweep()
 
         freed = events = self._again(sweep)
         while len(events) == SWEEP_LIMIT:
             events = self._again(sweep)
             freed = freed + events
         return freed
-
-    def _sweep(self, tx: Tx, pool: Pool | None = None) -> list[Event]:
-        return quick.sweep(tx, SWEEP_LIMIT, pool.id if pool else None, self.actor)
 
     # By evidence and by hand: each fenced by the version that was looked at -----------------------
 
@@ -514,16 +396,17 @@ class Book:
 
         def transfer() -> Event | None:
             with self.database.begin() as tx:
+                steps = Steps(tx, self.actor)
                 row = rows.find_address(tx, self._pool(tx, pool, keep=True).id, ip, lock=True)
                 if row is None or row.version != version:
                     return None
                 if row.version == 0 or row.state not in _TRANSFERS[kind]:
                     raise InvalidRequest("kind", kind.value, f"makes no sense for {ip}, which is {row.state}")
                 if kind is Kind.HELD:
-                    return self._change(tx, row, kind, State.HELD, reason, until)
+                    return steps.change(row, kind, State.HELD, reason, until)
                 if kind is Kind.RECLAIMED:
-                    return self._released(tx, row, reason, kind)
-                return self._change(tx, row, kind, State.FREE, reason)
+                    return steps.released(row, reason, kind)
+                return steps.change(row, kind, State.FREE, reason)
 
         return self._again(transfer)
 
@@ -557,24 +440,7 @@ class Book:
 
     def _adopt(self, tx: Tx, claim: Claim, ip: str) -> Event | None:
         claim.check()
-        pool = self._pool(tx, claim.pools[0], keep=True)
-        sub = pool.spec.sub_of(ip)
-        if sub is None:
-            raise _not_given(pool.spec, ip)
-        row = catalog.row_of(tx, pool, sub, ip)
-        key = owner_key(claim.owner, claim.attachment)
-        if row.state is State.ALLOCATED:
-            if row.owner_key == key:
-                return None
-            raise AddressTaken(pool.name, ip, row.state.value, row.holder())
-        for other in rows.find_known(tx, pool.id, sub.family, key, claim.attachment):
-            if other.state is State.ALLOCATED:
-                raise OwnerHasAnother(pool.name, ip, other.ip, other.holder())
-        event = Event(
-            0, _moment(tx, row), Kind.ADOPTED, pool.name, ip, row.version + 1, State.ALLOCATED, claim.owner,
-            claim.attachment, claim.node.name, None, claim.reason, self.actor,
-        )  # fmt: skip
-        return rows.append(tx, pool.id, event)
+        return Steps(tx, self.actor).adopt(self._pool(tx, claim.pools[0], keep=True), claim, ip)
 
     # Pools --------------------------------------------------------------------------------------
 
@@ -639,26 +505,6 @@ class Book:
             raise AddressOutsidePool(name, ip) if name else UnknownAddress(ip)
         return found
 
-    def _released(self, tx: Tx, row: AddressRow, reason: str, kind: Kind = Kind.RELEASED) -> Event:
-        """To free, or to cooling where the pool says so."""
-        cooldown = rows.cooldown(tx, row.pool_id)
-        if not cooldown:
-            return self._change(tx, row, kind, State.FREE, reason)
-        return self._change(
-            tx, row, kind, State.COOLING, reason, _moment(tx, row) + timedelta(seconds=cooldown)
-        )
-
-    def _change(
-        self, tx: Tx, row: AddressRow, kind: Kind, state: State, reason: str, until: datetime | None = None
-    ) -> Event:
-        """The next event of an address that keeps its (last) owner."""
-        name = rows.pool_name(tx, row.pool_id)
-        event = Event(
-            0, _moment(tx, row), kind, name, row.ip, row.version + 1, state, row.owner, row.attachment, row.node,
-            until, str(reason), self.actor,
-        )  # fmt: skip
-        return rows.append(tx, row.pool_id, event)
-
     def _again(self, attempt: Callable[[], T]) -> T:
         """Decide anew after a lost race; once more after a connection that died in the pool."""
         reconnected = False
@@ -698,56 +544,9 @@ def _check_reason(reason: str | None) -> None:
         raise InvalidRequest("reason", reason, "is too long, or holds a character that no database stores")
 
 
-def _asked(claim: Claim, pools: Sequence[Pool]) -> Mapping[tuple[str, int], str]:
-    out: dict[tuple[str, int], str] = {}
-    for text in claim.asked:
-        ip = canonical(text, "asked address")
-        pool = next((p for p in pools if p.spec.sub_around(ip)), None)
-        if pool is None:
-            raise AddressOutsidePool(", ".join(claim.pools), ip)
-        if pool.spec.sub_of(ip) is None:
-            raise _not_given(pool.spec, ip)
-        key = pool.name, to_int(ip)[0]
-        if out.setdefault(key, ip) != ip:
-            raise InvalidRequest(
-                "asked address", claim.asked, f"asks for two IPv{key[1]} addresses of pool {pool.name!r}"
-            )
-    return out
-
-
-def _not_given(spec: PoolSpec, ip: str) -> AddressReserved | AddressOutsidePool:
-    around = spec.sub_around(ip)
-    why = around.why_not(ip) if around else None
-    return AddressReserved(spec.name, ip, why) if why else AddressOutsidePool(spec.name, ip)
-
-
-def _allocation(spec: PoolSpec, ip: str, event: Event | None) -> Allocation:
-    sub = spec.sub_around(ip)
-    prefix_length = sub.prefix_length if sub else (32 if to_int(ip)[0] == 4 else 128)
-    return Allocation(spec.name, ip, prefix_length, sub.gateway if sub else None, event)
-
-
 def _as_event(pool: str, row: AddressRow) -> Event:
     assert row.since is not None
     return Event(
         0, row.since, Kind.ALLOCATED, pool, row.ip, row.version, row.state, row.owner, row.attachment, row.node, row.until,
         None, None,
     )  # fmt: skip
-
-
-def _over(row: AddressRow) -> str:
-    return f"{row.state} until {row.until:%Y-%m-%dT%H:%M:%SZ}"
-
-
-def _moment(tx: Tx, row: AddressRow) -> datetime:
-    """Now, by the database; never before the address's last event, even if the clock was set back."""
-    now = tx.clock()
-    return max(now, row.since) if row.since else now
-
-
-def _start(spec: PoolSpec) -> int:
-    return 0 if spec.pick_strategy == "Lowest" else walk.draw()
-
-
-def _picked(spec: PoolSpec) -> Reason:
-    return Reason.LOWEST if spec.pick_strategy == "Lowest" else Reason.RANDOM
