@@ -17,7 +17,8 @@ from ledger.store.database import Tx
 from ledger.store.quick import Picks, Settled
 
 # Rules 1, 2, 5 and 6 of design.md. ``best`` finds, for each claim, what its attachment or owner holds or had;
-# ``locked`` takes those rows only if they are still as seen, and still of the pool; the others get the next free ones in picking order.
+# ``locked`` takes those rows only if they are still as seen, and still of the pool; after them the others get the next
+# free ones in picking order.
 # FOR UPDATE cannot stand under UNION, so the wrap-around is two steps. The clock is read after the locks are had.
 # Rows are joined by a pool_id that the planner does not know: it would rather scan a pool that it takes for small, and
 # keep that plan after the pool has grown.
@@ -81,7 +82,7 @@ WITH req AS MATERIALIZED (
                         network, node, reason, actor)
     SELECT pg_current_xact_id(), since, pool_id, ip, version, 'Allocated', state, namespace, pod, pod_uid, container_id,
            if_name, network, node, reason, %(actor)s
-    FROM changed ORDER BY n
+    FROM changed ORDER BY reason = %(reason)s, n
     RETURNING seq, ip
 )
 SELECT json_agg(settled) FROM (
