@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import marshal
 import os
 import re
+import subprocess
 import sys
 import tempfile
 from importlib.metadata import version
@@ -15,6 +17,7 @@ from pathlib import Path
 import click
 
 NAME = "k8s-ipam"
+SYSTEM = Path("/usr/bin/python3")
 SHEBANG_LIMIT = 127  # bytes with "#!": Linux before 5.1 cuts off what is longer
 FILE = """\
 {shebang}
@@ -44,8 +47,8 @@ else:
     "--python",
     "bare",
     type=click.Path(path_type=Path),
-    help="The interpreter that starts the plugin, as the node names it. Default: the one under this program."
-    " It needs no packages; version 3.11 or newer.",
+    help="The interpreter that starts the plugin, as the node names it. Default: the system's, if it is"
+    " of this program's version, else the one under this program. It needs no packages; version 3.11 or newer.",
 )
 @click.option(
     "--agentless-python",
@@ -72,8 +75,16 @@ def command(folder: Path, bare: Path | None, full: Path | None) -> None:
     click.echo(f"{target}: {'written' if done else 'is up to date'}")
 
 
+@functools.cache
 def base_interpreter() -> Path:
-    """The interpreter below a virtual environment: it starts quicker, and outlives the environment."""
+    """The system's interpreter, which outlives every environment, if it reads our bytecode; else the one below this environment."""
+    ask = "import sys, _json, _socket; print(sys.implementation.cache_tag)"
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        said = subprocess.run(
+            [SYSTEM, "-IS", "-c", ask], capture_output=True, text=True, timeout=10, check=True
+        ).stdout
+        if said.strip() == sys.implementation.cache_tag:
+            return SYSTEM  # not what it links to: after an upgrade of the system that is another
     base: str = getattr(sys, "_base_executable", sys.executable)
     return Path(base).resolve()
 
@@ -98,7 +109,7 @@ def render(bare: Path, full: Path) -> str:
         client = client.replace(f"\n{line}", f"\n{text}")
     # Version 2 of the format: later ones depend on how often an object happens to be referred to, and the same
     # text should give the same file.
-    code = marshal.dumps(compile(client, NAME, "exec", dont_inherit=True), 2)
+    code = marshal.dumps(compile(client, NAME, "exec", dont_inherit=True, optimize=2), 2)
     return FILE.format(shebang=shebang(bare), client=client, code=code, magic=MAGIC_NUMBER)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from cni import install as module
 from cni.install import base_interpreter, command
 
 VERSION = {"CNI_COMMAND": "VERSION"}
@@ -35,11 +36,32 @@ def test_the_file_needs_nothing_of_the_project(tmp_path: Path) -> None:
     assert "supportedVersions" in run(file)
 
 
-def test_its_interpreter_is_the_one_below_the_environment(tmp_path: Path) -> None:
+def test_its_interpreter_is_of_no_environment(tmp_path: Path) -> None:
     install(tmp_path)
     first = (tmp_path / "k8s-ipam").read_text().splitlines()[0]
     assert first == f"#!{base_interpreter()} -IS"
     assert not (base_interpreter().parent.parent / "pyvenv.cfg").exists()
+
+
+@pytest.mark.parametrize("says", ["cpython-27", "", None])
+def test_a_system_without_our_version_of_python_gets_the_one_below_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str | None
+) -> None:
+    system = tmp_path / "python3"
+    if says is not None:
+        system.write_text(f"#!/bin/sh\necho {says}\n")
+        system.chmod(0o755)
+    monkeypatch.setattr(module, "SYSTEM", system)
+    assert base_interpreter.__wrapped__() == Path(sys.executable).resolve()
+
+
+def test_a_system_with_our_version_of_python_is_taken_at_its_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = tmp_path / "python3"
+    system.symlink_to(Path(sys.executable).resolve())
+    monkeypatch.setattr(module, "SYSTEM", system)
+    assert base_interpreter.__wrapped__() == system
 
 
 def test_a_second_time_changes_nothing(tmp_path: Path) -> None:
