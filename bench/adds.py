@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from functools import partial
+
 from bench import plugin
 from bench.hostlocal import HostLocal
 from bench.part import Missing, Part, Row, Run, at_least, at_most
@@ -33,20 +36,26 @@ def run(stage: Stage) -> Run:
         except Missing as missing:
             rows.append(Row("ADD, whole process, host-local", note=str(missing)))
             break
+    for agent, _ in ours.values():  # its first ADD opens the connection
+        for verb in ("ADD", "DEL"):
+            plugin.must(stage.add(agent, env(verb, "first")))
     for _ in range(stage.rounds):
         samples: dict[str, list[float]] = {}
         for turn in range(TIMES):
-            for agent, series in ours.values():
+            for key in random.sample(
+                [*ours, *peers], len(ours) + len(peers)
+            ):  # none always follows the slowest
+                if key in ours:
+                    agent, series = ours[key]
+                    call = partial(stage.add, agent)
+                else:
+                    peer, series = peers[key]
+                    call = peer.call
+                    if key and turn % SELDOM:
+                        continue
                 name = fresh()
-                seconds = plugin.must(stage.add(agent, env("ADD", name)))
-                samples.setdefault(series.name, []).append(seconds)
-                plugin.must(stage.add(agent, env("DEL", name)))
-            for held, (peer, series) in peers.items():
-                if held and turn % SELDOM:
-                    continue
-                name = fresh()
-                samples.setdefault(series.name, []).append(plugin.must(peer.call(env("ADD", name))))
-                plugin.must(peer.call(env("DEL", name)))
+                samples.setdefault(series.name, []).append(plugin.must(call(env("ADD", name))))
+                plugin.must(call(env("DEL", name)))
         for _, series in (*ours.values(), *peers.values()):
             series.add(samples[series.name])
         yield
