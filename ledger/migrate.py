@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 from alembic import command
 from alembic.config import Config
@@ -14,6 +15,8 @@ from ledger.errors import SchemaMismatch
 from ledger.schema import HEAD
 from ledger.store import Database
 from ledger.store.roles import ensure
+
+_one_at_a_time = Lock()  # Alembic's context is the process's; other processes meet at env.py's lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +43,17 @@ def upgrade(database: Database, revision: str = HEAD) -> Upgrade:
             f"{database.label} is at schema {before}, newer than this program's {HEAD}; upgrade ipam-ledger instead",
             found=before, wanted=HEAD,
         )  # fmt: skip
-    with database.begin() as tx:
+    with _one_at_a_time, database.begin() as tx:
         alembic = config()
         alembic.attributes["connection"] = tx.connection
         command.upgrade(alembic, revision)
-    roles_sql = () if database.sqlite else tuple(ensure(database))
+    roles_sql = () if database.sqlite or revision != HEAD else tuple(ensure(database))
     return Upgrade(before, revision, roles_sql)
 
 
 def downgrade(database: Database, revision: str) -> None:
     """Go back to ``revision`` ("base" for none). Refused by a migration whose tables hold events."""
-    with database.begin() as tx:
+    with _one_at_a_time, database.begin() as tx:
         alembic = config()
         alembic.attributes["connection"] = tx.connection
         command.downgrade(alembic, revision)

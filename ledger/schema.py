@@ -19,6 +19,9 @@ from ledger.events import parse_rfc3339, rfc3339
 HEAD = "0002"
 """The newest migration. Kept here so that a program can compare it without importing Alembic (0.4 s)."""
 
+UPGRADE_LOCK = 446_307_030
+"""PostgreSQL's advisory lock (one arbitrary number) under which a database's schema and privileges are changed."""
+
 
 class Instant(TypeDecorator[datetime]):
     """An aware moment: ``timestamptz`` on PostgreSQL; on SQLite RFC 3339 text of fixed width, whose order is time order."""

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from alembic import context
 
-from ledger.schema import metadata
+from ledger.schema import UPGRADE_LOCK, metadata
 
 MANNERS = (
-    "SELECT pg_advisory_xact_lock(446307030)",  # one arbitrary number that all our migrations share
+    f"SELECT pg_advisory_xact_lock({UPGRADE_LOCK})",
     "SET LOCAL lock_timeout = '10s'",  # a table in use: fail and be tried again, rather than queue all ADDs behind it
     "SET LOCAL statement_timeout = '15min'",  # an index on tens of millions of events takes one or two
 )

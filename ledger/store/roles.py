@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from ledger.schema import metadata
+from ledger.schema import UPGRADE_LOCK, metadata
 from ledger.store.database import Database
 
 WRITER = "ipam_ledger_writer"
@@ -40,6 +40,9 @@ def grant_sql() -> list[str]:
 def ensure(database: Database) -> list[str]:
     """Make roles and grants if this user may; else return the SQL for somebody who may."""
     with database.begin() as tx:
+        tx.connection.exec_driver_sql(
+            f"SELECT pg_advisory_xact_lock({UPGRADE_LOCK})"
+        )  # two GRANTs at once: one fails
         existing = set(
             tx.execute(
                 sa.text("SELECT rolname FROM pg_roles WHERE rolname IN (:w, :a)"), {"w": WRITER, "a": AUDITOR}

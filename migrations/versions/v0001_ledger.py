@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql as pg
 
+from ledger.errors import LedgerError
 from ledger.schema import Instant, Xid8
 
 revision = "0001"
@@ -23,8 +24,9 @@ POSTGRESQL_GUARD = (
     """
     CREATE FUNCTION ledger_is_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
-        RAISE EXCEPTION 'the ledger is append-only: % refused', TG_OP
-            USING ERRCODE = 'restrict_violation', HINT = 'append a correcting event instead';
+        RAISE EXCEPTION 'the ledger is append-only'
+            USING ERRCODE = 'restrict_violation', DETAIL = TG_OP || ' of ' || TG_TABLE_NAME || ' was refused.',
+                  HINT = 'Append a correcting event instead.';
     END $$
     """,
     """
@@ -70,17 +72,27 @@ def upgrade() -> None:
             sa.Identity(always=True),
             nullable=False,
         ),
-        sa.Column("xid", sa.BigInteger().with_variant(Xid8(), "postgresql"), nullable=False),
-        sa.Column("at", Instant, nullable=False),
+        sa.Column(
+            "xid",
+            sa.BigInteger().with_variant(Xid8(), "postgresql"),
+            nullable=False,
+            comment="the writing transaction, for following in commit order; 0 on SQLite",
+        ),
+        sa.Column("at", Instant, nullable=False, comment="the database's clock, after the row lock was had"),
         sa.Column("pool_id", sa.Integer, nullable=False),
-        sa.Column("ip", IP),
-        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("ip", IP, comment="null for events of the pool itself"),
+        sa.Column(
+            "version",
+            sa.Integer,
+            nullable=False,
+            comment="number within the stream of this address or pool, from 1",
+        ),
         sa.Column("kind", sa.Text, nullable=False),
-        sa.Column("state", sa.Text),
+        sa.Column("state", sa.Text, comment="of the address after the event"),
         *_holder(),
         sa.Column("reason", sa.Text),
         sa.Column("actor", sa.Text),
-        sa.Column("spec", JSON),
+        sa.Column("spec", JSON, comment="of the pool after the event; null for events of an address"),
         sa.PrimaryKeyConstraint("seq", name="ledger_pk"),
         sa.CheckConstraint("version >= 1", name=op.f("ledger_version_check")),
         sa.CheckConstraint("(ip IS NULL) = (state IS NULL)", name=op.f("ledger_subject_check")),
@@ -101,13 +113,19 @@ def upgrade() -> None:
         "address",
         sa.Column("pool_id", sa.Integer, nullable=False),
         sa.Column("ip", IP, nullable=False),
-        sa.Column("family", sa.SmallInteger, nullable=False),
-        sa.Column("sub", sa.SmallInteger, nullable=False),
-        sa.Column("rnd", sa.BigInteger),
-        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("family", sa.SmallInteger, nullable=False, comment="4 or 6"),
+        sa.Column("sub", sa.SmallInteger, nullable=False, comment="ordinal of its sub in the pool's spec"),
+        sa.Column(
+            "rnd",
+            sa.BigInteger,
+            comment="order of picking; null: never picked (static, or no longer in the pool)",
+        ),
+        sa.Column("version", sa.Integer, nullable=False, comment="of its newest event; 0: never used"),
         sa.Column("state", sa.Text, nullable=False),
-        sa.Column("since", Instant),
-        sa.Column("owner", sa.Text),
+        sa.Column("since", Instant, comment="time of its newest event"),
+        sa.Column(
+            "owner", sa.Text, comment="namespace/pod or container id; of a free address, the last owner"
+        ),
         *_holder(),
         sa.PrimaryKeyConstraint("pool_id", "ip", name="address_pk"),
         sa.CheckConstraint(
@@ -136,8 +154,18 @@ def upgrade() -> None:
         sa.Column("name", sa.Text, nullable=False),
         sa.Column("address_space", sa.Text, nullable=False),
         sa.Column("cooldown_seconds", sa.Integer, nullable=False),
-        sa.Column("version", sa.Integer, nullable=False),
-        sa.Column("live", sa.Boolean, nullable=False),
+        sa.Column(
+            "version",
+            sa.Integer,
+            nullable=False,
+            comment="of its newest event; a claim made by an older spec is settled anew",
+        ),
+        sa.Column(
+            "live",
+            sa.Boolean,
+            nullable=False,
+            comment="false once deleted; its streams go on if it is created again",
+        ),
         sa.Column("spec", JSON, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pool_pk"),
         sa.UniqueConstraint("name", name="pool_name_key"),
@@ -146,7 +174,9 @@ def upgrade() -> None:
         "sub",
         sa.Column("pool_id", sa.Integer, nullable=False),
         sa.Column("ordinal", sa.SmallInteger, nullable=False),
-        sa.Column("walked", sa.BigInteger, nullable=False),
+        sa.Column(
+            "walked", sa.BigInteger, nullable=False, comment="how many of its addresses have been given a row"
+        ),
         sa.PrimaryKeyConstraint("pool_id", "ordinal", name="sub_pk"),
     )
 
@@ -157,7 +187,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     if not op.get_context().as_sql and op.get_bind().execute(sa.text("SELECT 1 FROM ledger LIMIT 1")).first():
-        raise RuntimeError(
+        raise LedgerError(
             "the ledger holds events and is not dropped; export it and drop the database by hand"
         )
     for table in ("sub", "pool", "address", "ledger"):

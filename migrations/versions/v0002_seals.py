@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from ledger.errors import LedgerError
 from ledger.schema import Instant, Xid8
 
 revision = "0002"
@@ -53,13 +54,26 @@ def _sqlite_guard(table: str, key: str) -> list[str]:
 def upgrade() -> None:
     op.create_table(
         "seal",
-        sa.Column("first", BIGINT, nullable=False, autoincrement=False),
-        sa.Column("count", sa.SmallInteger, nullable=False),
+        sa.Column(
+            "first",
+            BIGINT,
+            nullable=False,
+            autoincrement=False,
+            comment="place of its first leaf in the tree, from 0",
+        ),
+        sa.Column(
+            "count", sa.SmallInteger, nullable=False, comment="how many leaves, all within one tile of 256"
+        ),
         sa.Column("min_seq", sa.BigInteger, nullable=False),
         sa.Column("max_seq", sa.BigInteger, nullable=False),
-        sa.Column("seqs", sa.Text, nullable=False),
-        sa.Column("hashes", sa.LargeBinary, nullable=False),
-        sa.Column("xid", XID, nullable=False),
+        sa.Column("seqs", sa.Text, nullable=False, comment="the events in tree order, as runs: 3,1-2,5-9"),
+        sa.Column("hashes", sa.LargeBinary, nullable=False, comment="their leaf hashes, 32 bytes each"),
+        sa.Column(
+            "xid",
+            XID,
+            nullable=False,
+            comment="with seq: the cursor after this batch, from which the sealer goes on",
+        ),
         sa.Column("seq", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("first", name="seal_pk"),
         sa.CheckConstraint("first >= 0 AND count BETWEEN 1 AND 256", name=op.f("seal_batch_check")),
@@ -68,7 +82,9 @@ def upgrade() -> None:
     op.create_index("seal_max_seq_idx", "seal", ["max_seq"])
     op.create_table(
         "seal_node",
-        sa.Column("level", sa.SmallInteger, nullable=False),
+        sa.Column(
+            "level", sa.SmallInteger, nullable=False, comment="1: roots of 256 leaves, 2: of 65,536, …"
+        ),
         sa.Column("idx", sa.BigInteger, nullable=False),
         sa.Column("hash", sa.LargeBinary, nullable=False),
         sa.PrimaryKeyConstraint("level", "idx", name="seal_node_pk"),
@@ -76,10 +92,10 @@ def upgrade() -> None:
     op.create_table(
         "checkpoint",
         sa.Column("id", BIGINT, sa.Identity(always=True), nullable=False),
-        sa.Column("origin", sa.Text, nullable=False),
+        sa.Column("origin", sa.Text, nullable=False, comment="the log's name, which is its key's"),
         sa.Column("size", sa.BigInteger, nullable=False),
         sa.Column("root", sa.LargeBinary, nullable=False),
-        sa.Column("note", sa.Text, nullable=False),
+        sa.Column("note", sa.Text, nullable=False, comment="the signed note, as it is kept outside too"),
         sa.Column("at", Instant, nullable=False),
         sa.PrimaryKeyConstraint("id", name="checkpoint_pk"),
         sa.UniqueConstraint("origin", "size", name="checkpoint_origin_size_key"),
@@ -87,7 +103,12 @@ def upgrade() -> None:
     op.create_table(
         "fence",
         sa.Column("id", BIGINT, sa.Identity(always=True), nullable=False),
-        sa.Column("raised", sa.Boolean, nullable=False),
+        sa.Column(
+            "raised",
+            sa.Boolean,
+            nullable=False,
+            comment="the newest row says whether addresses may be given out",
+        ),
         sa.Column("at", Instant, nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
         sa.Column("actor", sa.Text, nullable=False),
@@ -103,7 +124,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    if not op.get_context().as_sql and op.get_bind().execute(sa.text("SELECT 1 FROM seal LIMIT 1")).first():
-        raise RuntimeError("the ledger is sealed; its seals are not dropped")
     for table in reversed(TABLES):
+        any_row = sa.text(f"SELECT 1 FROM {table} LIMIT 1")  # noqa: S608 - names from the table above
+        if not op.get_context().as_sql and op.get_bind().execute(any_row).first():
+            raise LedgerError(f"table {table} is not dropped, for it is not empty")
         op.drop_table(table)
