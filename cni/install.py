@@ -26,10 +26,11 @@ SOURCE = r'''
 {client}'''
 # The same, compiled: to compile it at each start would be a quarter of the plugin's whole time. What another
 # version of Python compiled means nothing to this one (PEP 3147's magic number); that one compiles the source.
-CODE = {code!r}
+# In hexadecimal, which is read sooner than a bytes literal.
+CODE = "{code}"
 import marshal, sys
 if getattr(sys.modules.get("_frozen_importlib_external"), "MAGIC_NUMBER", None) == {magic!r}:
-    exec(marshal.loads(CODE))
+    exec(marshal.loads(bytes.fromhex(CODE)))
 else:
     exec(compile(SOURCE, "k8s-ipam", "exec"))
 """
@@ -110,7 +111,7 @@ def render(bare: Path, full: Path) -> str:
     # Version 2 of the format: later ones depend on how often an object happens to be referred to, and the same
     # text should give the same file.
     code = marshal.dumps(compile(client, NAME, "exec", dont_inherit=True, optimize=2), 2)
-    return FILE.format(shebang=shebang(bare), client=client, code=code, magic=MAGIC_NUMBER)
+    return FILE.format(shebang=shebang(bare), client=client, code=code.hex(), magic=MAGIC_NUMBER)
 
 
 def shebang(python: Path) -> str:
