@@ -174,7 +174,11 @@ class Life:
         asked = time.monotonic_ns()
         for tries in range(1, 100_000):
             try:
-                ip = asker.add(owner, container) if verb == "ADD" else asker.delete(container)
+                ip = None
+                if verb == "ADD":
+                    ip = asker.add(owner, container)
+                else:
+                    asker.delete(container)
             except Again:
                 if time.monotonic_ns() - asked > PATIENCE * 1e9:
                     raise

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from threading import Barrier
+from typing import Any
 
 import pytest
 
@@ -20,8 +21,10 @@ from tests.servers.keeper import Keeper
 
 WRITERS = 8
 CAPACITY = 253  # of 256: without the network, the broadcast and the gateway
-POOL = {"ipPoolSubs": [{"range": "10.77.0.0/24", "netmaskBits": 24, "gateway": "10.77.0.254"}]}
-DUAL = {"ipPoolSubs": [*POOL["ipPoolSubs"], {"range": "fd77::/120", "netmaskBits": 120}]}
+POOL: dict[str, Any] = {
+    "ipPoolSubs": [{"range": "10.77.0.0/24", "netmaskBits": 24, "gateway": "10.77.0.254"}]
+}
+DUAL: dict[str, Any] = {"ipPoolSubs": [*POOL["ipPoolSubs"], {"range": "fd77::/120", "netmaskBits": 120}]}
 
 
 @pytest.fixture
@@ -77,19 +80,21 @@ def judge(book: Book, answers: list[Answer]) -> None:
 
 @pytest.mark.parametrize("spec", [POOL, DUAL], ids=["one family", "two families"])
 @pytest.mark.parametrize("same", ["pod", "attachment"])
-def test_two_books_asked_for_one_thing_give_one_answer(
-    db_url: str, same: str, spec: dict[str, object]
-) -> None:
+def test_two_books_asked_for_one_thing_give_one_answer(db_url: str, same: str, spec: dict[str, Any]) -> None:
     """Both for one attachment: one event. Both for one pod, in two sandboxes: one address, which the second takes over."""
-    rounds, families = 30, len(spec["ipPoolSubs"])  # type: ignore[arg-type]
-    together = Barrier(2)
+    rounds, families = 30, len(spec["ipPoolSubs"])
+    together = Barrier(2, timeout=30)
 
     def ask(number: int, book: Book) -> list[set[str]]:
         got = []
-        for n in range(rounds):
-            container = f"c{n}" if same == "attachment" else f"c{n}-{number}"
-            together.wait()
-            got.append({each.ip for each in book.allocate(crowd.claim(f"ns/pod-{n}", container))})
+        try:
+            for n in range(rounds):
+                container = f"c{n}" if same == "attachment" else f"c{n}-{number}"
+                together.wait()
+                got.append({each.ip for each in book.allocate(crowd.claim(f"ns/pod-{n}", container))})
+        except BaseException:
+            together.abort()  # the other one need not wait
+            raise
         return got
 
     with closing(Database(db_url)) as one, closing(Database(db_url)) as other:
