@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from cni.delqueue import DelQueue
 from cni.keyed import KeyedLock
+from cni.memory import Memory
 from ledger.book import Book, Outcome
 from ledger.catalog import PoolFigures
 from ledger.claims import Allocation, Claim
-from ledger.errors import SchemaMismatch, TryAgain
+from ledger.errors import LedgerError, SchemaMismatch, TryAgain
 from ledger.events import Attachment, Event
 
 log = logging.getLogger(__name__)
@@ -20,7 +22,7 @@ AWAY = (TryAgain, SchemaMismatch)
 
 
 class AgentDesk:
-    """The durable queue before ``book``.
+    """The durable queue before ``book``, and the memory beside it.
 
     What allocates and releases is called with the container's lock held (``containers``), which the retries of
     queued DELs take as well.
@@ -31,23 +33,30 @@ class AgentDesk:
         book: Book,
         queue: DelQueue,
         containers: KeyedLock,
+        memory: Memory,
         released: Callable[[Sequence[Event]], None] = lambda events: None,
     ) -> None:
         """``released`` hears what a DEL gave back; it must not raise."""
         self._book = book
         self._released = released
+        self._memory = memory
         self._queue = queue
         self._containers = containers
 
     def allocate(self, claim: Claim) -> tuple[Allocation, ...]:
-        self._queue.apply(claim.attachment.container_id, self._release)
-        return self._book.allocate(claim)
+        with self._noticing():
+            self._memory.settle()
+            self._queue.apply(claim.attachment.container_id, self._release)
+            given = self._book.allocate(claim)
+        self._memory.note(each.event for each in given if each.event)
+        return given
 
     def release(self, attachment: Attachment) -> None:
         """Record the DEL, in the ledger or else in the queue. Raises TryAgain where neither can be written."""
         try:
-            self._queue.apply(attachment.container_id, self._release)
-            self._release(attachment)
+            with self._noticing():
+                self._queue.apply(attachment.container_id, self._release)
+                self._release(attachment)
         except AWAY as error:
             self._keep(attachment, error)
 
@@ -56,15 +65,34 @@ class AgentDesk:
         return self._queue.waits(container_id)
 
     def allocate_many(self, claims: Sequence[Claim]) -> list[Outcome]:
-        return self._book.allocate_many(claims)
+        try:
+            with self._noticing():
+                self._memory.settle()
+        except AWAY as error:
+            return [error] * len(claims)
+        outcomes = self._book.allocate_many(claims)
+        for outcome in outcomes:
+            if isinstance(outcome, LedgerError):
+                self._memory.failed(outcome)
+        self._memory.note(
+            each.event
+            for outcome in outcomes
+            if not isinstance(outcome, LedgerError)
+            for each in outcome
+            if each.event
+        )
+        return outcomes
 
     def release_many(self, attachments: Sequence[Attachment]) -> list[TryAgain | None]:
         """As ``release``; what it would raise is each one's outcome."""
         try:
-            given = self._book.release_many(attachments)
+            with self._noticing():
+                given = self._book.release_many(attachments)
         except AWAY as error:
             return [self._kept(attachment, error) for attachment in attachments]
-        self._released([event for events in given for event in events])
+        freed = [event for events in given for event in events]
+        self._memory.note(freed)
+        self._released(freed)
         return [None] * len(attachments)
 
     def _kept(self, attachment: Attachment, error: Exception) -> TryAgain | None:
@@ -83,20 +111,34 @@ class AgentDesk:
 
     def _release(self, attachment: Attachment) -> list[Event]:
         events = self._book.release(attachment)
+        self._memory.note(events)
         self._released(events)
         return events
+
+    @contextlib.contextmanager
+    def _noticing(self) -> Iterator[None]:
+        """That the database went away."""
+        try:
+            yield
+        except AWAY as error:
+            self._memory.failed(error)
+            raise
 
     def held_by(self, attachment: Attachment) -> tuple[Allocation, ...]:
         return self._book.held_by(attachment)
 
     def collect(self, *, network: str, node: str, keep: Collection[Attachment]) -> list[Event]:
-        return self._book.collect(network=network, node=node, keep=keep)
+        freed = self._book.collect(network=network, node=node, keep=keep)
+        self._memory.note(freed)
+        return freed
 
     def pool(self, name: str) -> PoolFigures:
         return self._book.pool(name)
 
     def ready(self) -> None:
-        self._book.ready()
+        with self._noticing():
+            self._book.ready()
+            self._memory.settle()
         self._book.unfenced()
 
     def retry_queued(self) -> str | None:
@@ -104,11 +146,13 @@ class AgentDesk:
         waiting: Sequence[str] = self._queue.containers()
         done = 0
         for container_id in waiting:
-            with self._containers(container_id):
+            with self._containers(container_id), self._noticing():
                 done += self._queue.apply(container_id, self._release)
         return f"{done} queued DEL(s) recorded" if done else None
 
     def sweep(self) -> str | None:
         """Free what cooled down; a sentence for the log, or None if nothing did."""
-        freed = len(self._book.sweep())
-        return f"{freed} address(es) cooled down or no longer held" if freed else None
+        with self._noticing():
+            freed = self._book.sweep()
+        self._memory.note(freed)
+        return f"{len(freed)} address(es) cooled down or no longer held" if freed else None

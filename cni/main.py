@@ -21,6 +21,7 @@ from cni.desk import AgentDesk
 from cni.express import Express
 from cni.handlers import Handlers
 from cni.keyed import KeyedLock
+from cni.memory import Memory
 from cni.node import own_addresses
 from cni.retain import Retention
 from ledger.book import Book
@@ -133,18 +134,22 @@ def command(
             asked, learn = cluster(evidence, here, bool(addresses), bool(labels))
         else:
             asked = parse_evidence(evidence)
-        book = Book(database, actor=f"agent/{here.name}", evidence=asked)
+        actor = f"agent/{here.name}"
         folder = queue_dir or state_folder() / "queue" / str(path.absolute()).strip("/").replace("/", "-")
         queue = DelQueue(folder)
+        memory = Memory(folder, database, node=here.name or "", actor=actor)
+        book = Book(database, actor=actor, evidence=asked, reconnected=memory.reconnected)
         containers = KeyedLock()
         # Only where a sync worker says soon whether the pod is wanted again.
         released = Retention(book) if learn is not None else lambda events: None
-        desk = AgentDesk(book, queue, containers, released)
+        desk = AgentDesk(book, queue, containers, memory, released)
         handlers = Handlers(desk, node=here, containers=containers)
         agent = Agent(path, handlers.reply, express=Express(handlers, desk, containers), workers=workers)
         chores = [
             Chore("queued DELs", desk.retry_queued, seconds=1, at_most=30),
             Chore("sweep", desk.sweep, seconds=5, at_most=60),
+            Chore("memory", memory.save, seconds=2, at_most=60),
+            Chore("looking back", memory.check, seconds=30, at_most=60),
         ]
         if learn is not None:
             knowing = Chore("this node", _replaces(handlers, learn), seconds=60, at_most=60)
@@ -152,6 +157,9 @@ def command(
             chores.append(knowing)
         try:
             book.ready()
+            said = memory.check()
+            if said:
+                log.warning("%s", said)
         except TryAgain as error:  # a node may boot before its database; until then ADD gets 11, STATUS 50
             log.warning("starting without the database: %s", error)
         agent.open()
@@ -178,6 +186,10 @@ def command(
         finished = agent.stop(DRAIN)
         for chore in chores:
             chore.stop(DRAIN / 4)
+        try:
+            memory.save()
+        except TryAgain as error:
+            log.warning("%s", error)
     if not finished:
         log.error("ended with calls unfinished after %g s; runtimes repeat them", DRAIN)
         os._exit(1)  # their threads would keep the interpreter from ending

@@ -86,11 +86,14 @@ class Book:
         actor: str,
         evidence: Evidence | None = None,
         settings: BookSettings | None = None,
+        reconnected: Callable[[], object] = lambda: None,
     ) -> None:
+        """``reconnected`` is called before anything is tried again on a new connection, whose database may have been restored."""
         self.database = database
         self.actor = actor
         self._evidence = evidence or NeverGone()
         self._settings = settings or BookSettings()
+        self._reconnected = reconnected
         self._pools: dict[str, Pool] = {}
         # Callers of many threads share transactions: what queued while the last one ran is the next batch.
         self._claims: Lane[Claim, Outcome] = Lane(self.allocate_many)
@@ -520,6 +523,7 @@ class Book:
                 if reconnected or not stale:
                     raise
                 reconnected = True
+                self._reconnected()
         raise LockTimeout(f"lost {self._settings.attempts} races in a row; try again") from lost
 
     def _read(self, look: Callable[[Tx], T]) -> T:

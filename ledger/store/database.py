@@ -26,6 +26,12 @@ LOCK_TIMEOUT_MS = 5_000
 CONNECT_TIMEOUT_S = 5
 
 
+class FileReplaced(OSError):
+    """Another file has taken the place of the open one: what is written to that is lost."""
+
+    connection_invalidated = True
+
+
 class Conflict(TryAgain):
     """Somebody else's transaction got there first; decide anew. The book does that itself."""
 
@@ -137,6 +143,9 @@ class Database:
             raise LockTimeout(f"no free connection to {self.label} in time") from error
         except UnicodeEncodeError as error:
             raise InvalidRequest("text", ascii(error.object), "cannot be stored") from error
+        except FileReplaced as error:
+            self.engine.dispose()  # the others have the old file open as well
+            raise DatabaseAway(f"{self.label} is another file than before: it was replaced") from error
         except OSError as error:  # making room for an SQLite file
             raise DatabaseAway(f"{self.label} cannot be used: {error}") from error
 
@@ -248,8 +257,9 @@ def _parse(text: str) -> URL:
 
 
 def _sqlite_engine(url: URL) -> Engine:
-    path = Path(str(url.database))
+    path = Path(str(url.database)).absolute()
     with_parents = not path.parent.exists()
+    seen = False
     engine = sa.create_engine(
         url,
         connect_args={"timeout": LOCK_TIMEOUT_MS / 1000, "check_same_thread": False, "isolation_level": None},
@@ -262,9 +272,11 @@ def _sqlite_engine(url: URL) -> Engine:
     def _make_room(*_: Any) -> None:
         if with_parents:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if seen:
+            path.stat()  # one that went away is somebody's to bring back: SQLite would make an empty one
 
     @event.listens_for(engine, "connect")
-    def _configure(connection: Any, _: ConnectionPoolEntry) -> None:
+    def _configure(connection: Any, record: ConnectionPoolEntry) -> None:
         # FULL: a commit that answered an ADD survives a power cut. WAL: readers never block the writer.
         for pragma in (
             "journal_mode=WAL",
@@ -274,6 +286,16 @@ def _sqlite_engine(url: URL) -> Engine:
             "cache_size=-16000",
         ):
             connection.execute(f"PRAGMA {pragma}").close()
+        nonlocal seen
+        found = path.stat()
+        record.info["file"], seen = (found.st_dev, found.st_ino), True
+
+    @event.listens_for(engine, "checkout")
+    def _same_file(_: Any, record: ConnectionPoolEntry, __: Any) -> None:
+        # A restore that puts a file in its place leaves us with the old one, which has no name any more.
+        found = path.stat()
+        if record.info.get("file") != (found.st_dev, found.st_ino):
+            raise FileReplaced(f"{path} is another file")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:

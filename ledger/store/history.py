@@ -6,7 +6,7 @@ whole pool is ``max(version) GROUP BY`` joined back. ``max(seq) WHERE at <= T`` 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -173,6 +173,11 @@ def _conditions(wanted: Wanted) -> list[sa.ColumnElement[bool]]:
     if wanted.until is not None:
         found.append(c.at < wanted.until)
     return found
+
+
+def by_seq(tx: Tx, seqs: Sequence[int]) -> dict[int, Event]:
+    """The events of these few positions that there are."""
+    return {row.seq: _event(row) for row in tx.execute(_EVENTS.where(ledger.c.seq.in_(seqs)))}
 
 
 def last(tx: Tx, count: int) -> tuple[list[Event], Cursor]:

@@ -28,6 +28,7 @@ from cni.express import Express
 from cni.handlers import Handlers
 from cni.install import command as install
 from cni.keyed import KeyedLock
+from cni.memory import Memory
 from ledger.book import Book
 from ledger.claims import Node
 from ledger.events import Event
@@ -193,7 +194,8 @@ def serve(short: Path) -> Iterator[Callable[[str], Served]]:
         path = short / f"agent{len(made)}.sock"
         queue = DelQueue(short / f"queue{len(made)}")
         containers = KeyedLock()
-        desk = AgentDesk(book, queue, containers)
+        memory = Memory(queue.folder, book.database, node="node1", actor="agent/node1")
+        desk = AgentDesk(book, queue, containers, memory)
         handlers = Handlers(desk, node=Node("node1"), containers=containers)
         agent = Agent(path, handlers.reply, express=Express(handlers, desk, containers))
         agent.open()
