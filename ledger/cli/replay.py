@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import datetime
 
 import click
@@ -32,15 +33,12 @@ def command(invocation: Invocation, /, target: str, until: datetime | None) -> i
     from ledger.archive.writer import total
     from ledger.store import Database
 
-    into = Database(target)
-    try:
-        into.require_head()
-        with invocation.database() as source, invocation.progress("replaying", total(source)) as done:
+    with closing(Database(target)) as into, invocation.database() as source:
+        into.require_head()  # makes it; not before there is something to put there
+        with invocation.progress("replaying", total(source)) as done:
             loaded = replay_into(source, into, until=until, actor=actor(), progress=done)
         answer = {"events": loaded.events, "root": loaded.root.hex(), "into": into.label}
         invocation.printer.one(
             answer, lambda: click.echo(f"Replayed {loaded.events:,} events into {into.label}.")
         )
-    finally:
-        into.close()
     return 0

@@ -66,7 +66,7 @@ def test_a_copy_puts_nothing_in_the_place_of_an_event(
         ):
             with (
                 pytest.raises(psycopg.errors.UniqueViolation, match=r"ledger_stream_key|ledger_pk"),
-                db.cursor().copy(f"COPY ledger ({names}) FROM STDIN") as copy,  # type: ignore[arg-type]
+                db.cursor().copy(f"COPY ledger ({names}) FROM STDIN") as copy,
             ):
                 copy.write_row(values)
         assert db.execute("SELECT count(*) FROM ledger").fetchone() == (2,)
