@@ -50,13 +50,16 @@ def run(stage: Stage) -> Run:
         calls["host-local"] = HostLocal(stage.folder / "host-local-rush").call
     except Missing as missing:
         rows.append(Row(_Crowd("host-local").what, note=str(missing)))
+    bare = Call(str(stage.interpreter), {}, b"", ("-IS", "-c", "import _socket"))
+    calls["bare"] = lambda _: bare
     crowds = {key: _Crowd(LABEL.get(key, key)) for key in calls}
+    crowds["bare"].what = f"{COUNT} × python3 -IS -c 'import _socket' at once"
     for _ in range(stage.rounds):
         for _ in range(TIMES):
             for key, call in calls.items():
                 names = [fresh() for _ in range(COUNT)]
                 crowds[key].rush([call(env("ADD", name)) for name in names])
-                for name in names:
+                for name in names if key != "bare" else ():
                     plugin.must(call(env("DEL", name)))
         for crowd in crowds.values():
             crowd.end_round()
