@@ -75,8 +75,9 @@ def test_not_to_one_that_left_the_pool(page: Page) -> None:
     """)
     page.pool("10.9.0.1-10.9.0.8/24")
     page.tell("""
-        ADD ns/a c2                  -> 10.9.0.1 lowest
-        DEL c2                       -> 10.9.0.1 free
+        ADD ns/x c8                  -> 10.9.0.1 lowest
+        ADD ns/a c2                  -> 10.9.0.2 lowest
+        DEL c2                       -> 10.9.0.2 free
     """)
     page.pool("10.9.0.1-10.9.0.9/24")
     page.tell("ADD ns/b c3 ip=10.9.0.9   -> 10.9.0.9 requested")
@@ -89,7 +90,10 @@ def test_not_to_one_that_is_reserved_for_another_now(page: Page) -> None:
         DEL c1                       -> 10.9.0.1 free
     """)
     page.pool("10.9.0.1-10.9.0.9/24", staticReservations={"ns": {"b": "10.9.0.1"}})
-    page.tell("ADD ns/a c2               -> 10.9.0.2 lowest")
+    page.tell("""
+        ADD ns/x c8                  -> 10.9.0.2 lowest
+        ADD ns/a c2                  -> 10.9.0.3 lowest
+    """)
 
 
 def test_after_a_reclaim_too(page: Page) -> None:
