@@ -65,9 +65,15 @@ def _read(path: Path) -> str:
 
 
 def load_signer(path: Path) -> SignerKey:
-    """The secret key. Refuses a file that others may read: whoever reads it can sign another history."""
+    """The secret key. Refuses a file that others may read: whoever reads it can sign another history.
+
+    A Secret that is mounted for a pod that is not root belongs to root and is read by the pod's own group (its fsGroup); so
+    the group may read what belongs to root, unless we are root and need no group.
+    """
     text = _read(path)
-    if path.stat().st_mode & 0o077:
+    about = path.stat()
+    mounted = about.st_uid == 0 and os.geteuid() != 0
+    if about.st_mode & (0o037 if mounted else 0o077):
         raise InvalidInput(
             "key file", str(path), "others may read it; `chmod 600` it, and ask whether they did"
         )

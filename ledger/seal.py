@@ -127,10 +127,11 @@ class Sealer:
             raise
 
     def _cycle(self, progress: Callable[[int], object]) -> Sealed:
+        kept = self._kept()
         with self._database.read() as tx:
             size, cursor = seals.end(tx)
             read = seals.tiles(tx)
-            self._check_signed(size, read)
+            self._check_signed(size, read, kept)
             tree = GrowingTree.resume(size, read)
         fold, before = Fold(tree), size
         while leaves := self._next(cursor):
@@ -155,9 +156,13 @@ class Sealer:
             size, _ = seals.end(tx)
             return size, root_at(size, seals.tiles(tx))
 
-    def _check_signed(self, size: int, read: TileReader) -> None:
-        """Raise WentBack unless the tree of ``size`` extends what was signed last, here and outside."""
-        for checkpoint in self._signed():
+    def _kept(self) -> str | None:
+        """What is kept outside. Never asked within a transaction: that may be a request to a server that is slow to answer."""
+        return self._outside.read() if self._outside and self._key else None
+
+    def _check_signed(self, size: int, read: TileReader, kept: str | None) -> None:
+        """Raise WentBack unless the tree of ``size`` extends what was signed last, here and outside (``kept``)."""
+        for checkpoint in self._signed(kept):
             facts = {"signed": checkpoint.size, "size": size, "origin": checkpoint.origin}
             if checkpoint.size > size:
                 raise WentBack(
@@ -174,7 +179,7 @@ class Sealer:
                     **facts,
                 ) from error
 
-    def _signed(self) -> list[Checkpoint]:
+    def _signed(self, kept: str | None) -> list[Checkpoint]:
         """The newest checkpoints: of our key in the database and outside, and (unverified) of a key before ours."""
         key = self._key
         with self._database.read() as tx:
@@ -183,8 +188,7 @@ class Sealer:
         out = [peek(newest.note)] if newest and (key is None or newest.origin != key.name) else []
         if key is None:
             return out
-        outside = self._outside.read() if self._outside else None
-        for where, note in (("in the database", stored and stored.note), ("outside", outside)):
+        for where, note in (("in the database", stored and stored.note), ("outside", kept)):
             if note:
                 try:
                     out.append(open_checkpoint(note, key.verifier))
@@ -196,12 +200,13 @@ class Sealer:
         if self._key is None:
             return None
         name, note = self._key.name, None
+        kept = self._kept()
         try:
             with self._database.begin() as tx:
                 size, _ = seals.end(tx)
                 if size != tree.size:
                     return None  # another sealer went on; it signs
-                self._check_signed(size, seals.tiles(tx))
+                self._check_signed(size, seals.tiles(tx), kept)
                 stored = seals.newest_checkpoint(tx, name)
                 if stored is None or stored.size < size:
                     root = tree.root()
@@ -217,7 +222,10 @@ class Sealer:
         assert self._key is not None
         if self._outside is None:
             return
+        # In this order: the database is then at least as far as what was read, so an ``Outside`` that replaces only what
+        # was read never goes back, however many sealers there are.
+        kept = self._kept()
         with self._database.read() as tx:
             stored = seals.newest_checkpoint(tx, self._key.name)
-        if stored is not None and self._outside.read() != stored.note:
+        if stored is not None and kept != stored.note:
             self._outside.write(stored.note)

@@ -55,6 +55,7 @@ PODS: Final = Resource(
 STATEFULSETS: Final = Resource("statefulsets", "/apis/apps/v1/statefulsets")
 LEASES: Final = "/apis/coordination.k8s.io/v1/namespaces/{}/leases"
 EVENTS: Final = "/api/v1/namespaces/{}/events"
+CONFIGMAPS: Final = "/api/v1/namespaces/{}/configmaps"
 
 
 class Api:
@@ -288,6 +289,10 @@ def _in_our_words(host: str) -> Iterator[None]:
 
 def pod_path(namespace: str, name: str) -> str:
     return f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(name, safe='')}"
+
+
+def config_map_path(namespace: str, name: str) -> str:
+    return f"{CONFIGMAPS.format(quote(namespace, safe=''))}/{quote(name, safe='')}"
 
 
 def pool_path(name: str) -> str:

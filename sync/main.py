@@ -12,6 +12,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import click
 
@@ -23,6 +24,7 @@ from sync.errors import KubeError
 from sync.health import Health, serve
 from sync.kube import Api, ApiEvidence
 from sync.lease import Lease, keep
+from sync.sealing import SealSettings
 from sync.settings import SyncSettings, from_environment
 from sync.watch import forever
 from sync.worker import Term
@@ -52,6 +54,29 @@ log = logging.getLogger("sync")
     help="Answer /healthz and /readyz there. Default: nowhere.",
 )
 @click.option(
+    "--seal-key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The leader seals the ledger with this signer key. Default: IPAM_LEDGER_KEY, else it seals nothing.",
+)
+@click.option(
+    "--seal-interval",
+    type=click.FloatRange(1, 86_400),
+    metavar="SECONDS",
+    help="How often. Default: IPAM_LEDGER_SEAL_SECONDS, else 60.",
+)
+@click.option(
+    "--checkpoint",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Keep the newest checkpoint in this file, not in a ConfigMap. Default: IPAM_LEDGER_CHECKPOINT.",
+)
+@click.option(
+    "--checkpoint-configmap",
+    metavar="NAME",
+    help="Keep it in this ConfigMap of --namespace. Default: IPAM_LEDGER_CHECKPOINT_CONFIGMAP, else ipam-ledger-checkpoint.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
@@ -59,12 +84,20 @@ log = logging.getLogger("sync")
     show_default=True,
 )
 def command(
-    db: str | None, kubeconfig: str | None, namespace: str | None, listen: str | None, log_level: str
+    db: str | None,
+    kubeconfig: str | None,
+    namespace: str | None,
+    listen: str | None,
+    seal_key: Path | None,
+    seal_interval: float | None,
+    checkpoint: Path | None,
+    checkpoint_configmap: str | None,
+    log_level: str,
 ) -> None:
     """Run the sync worker between the API server and the ledger.
 
     IPPools become the ledger's pools, the ledger's state becomes their status, and addresses of pods that ended without
-    a DEL are taken back on evidence. Run two or more: one leads (by a Lease), the others wait. It says `ready` on
+    a DEL are taken back on evidence. With --seal-key, the leader also seals the ledger (see `ipam-ledger seal`). Run two or more: one leads (by a Lease), the others wait. It says `ready` on
     stderr once it competes for the lease, and ends on SIGTERM. Killing it at any moment loses nothing.
     """
     logging.basicConfig(
@@ -77,6 +110,7 @@ def command(
             kubeconfig=kubeconfig or settings.kubeconfig,
             listen=listen or settings.listen,
             lease=replace(settings.lease, namespace=namespace or settings.lease.namespace),
+            seal=sealing(settings.seal, seal_key, seal_interval, checkpoint, checkpoint_configmap),
         )
         with contextlib.closing(Database(db or default_database_url())) as database:
             api = Api.connect(settings.kubeconfig)
@@ -85,6 +119,27 @@ def command(
         raise click.UsageError(str(error)) from error
     except (LedgerError, KubeError) as error:
         raise click.ClickException(str(error)) from error
+
+
+def sealing(
+    base: SealSettings,
+    key: Path | None,
+    interval: float | None,
+    checkpoint: Path | None,
+    config_map: str | None,
+) -> SealSettings:
+    """What the command line says, over what the environment said: a ConfigMap that is named there goes before a file."""
+    if checkpoint and config_map:
+        raise click.UsageError(
+            "--checkpoint and --checkpoint-configmap: the checkpoint is kept in one of them"
+        )
+    return replace(
+        base,
+        key=key or base.key,
+        interval=interval or base.interval,
+        checkpoint=None if config_map else checkpoint or base.checkpoint,
+        config_map=config_map or base.config_map,
+    )
 
 
 def run(api: Api, database: Database, settings: SyncSettings) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from ledger.errors import InvalidInput
 from sync.lease import LeaseSettings
 from sync.reconcile import SweepLimits
+from sync.sealing import SealSettings
 
 POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -49,6 +50,7 @@ class SyncSettings:
     lease: LeaseSettings = field(default_factory=LeaseSettings)
     limits: SweepLimits = field(default_factory=SweepLimits)
     pace: Pace = field(default_factory=Pace)
+    seal: SealSettings = field(default_factory=SealSettings)
     kubeconfig: str | None = None
     """None: as the pod that this is, or by KUBECONFIG."""
 
@@ -71,6 +73,10 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> SyncSettings:
             raise InvalidInput(f"IPAM_LEDGER_{name}", text, f"must be a number from {least:g} to {most:g}")
         return value
 
+    def file(name: str) -> Path | None:
+        text = environ.get(name)
+        return Path(text) if text else None
+
     def given(**values: Any) -> dict[str, Any]:
         return {key: value for key, value in values.items() if value is not None}
 
@@ -90,6 +96,12 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> SyncSettings:
             base.pace, **given(follow=number("FOLLOW_SECONDS", 0.05, 60, float),
                                status=number("STATUS_SECONDS", 0.1, 60, float),
                                sweep=number("SWEEP_SECONDS", 0.2, 3600, float)),
+        ),
+        seal=replace(
+            base.seal, **given(key=file("IPAM_LEDGER_KEY"),
+                               interval=number("SEAL_SECONDS", 1, 86_400, float),
+                               checkpoint=file("IPAM_LEDGER_CHECKPOINT"),
+                               config_map=environ.get("IPAM_LEDGER_CHECKPOINT_CONFIGMAP") or None),
         ),
         kubeconfig=environ.get("IPAM_LEDGER_KUBECONFIG") or None,
         listen=environ.get("IPAM_LEDGER_LISTEN") or None,

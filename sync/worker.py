@@ -39,6 +39,7 @@ from sync.objects import API_VERSION, FINALIZER, KIND, IPPool, StatefulSet, set_
 from sync.project import PoolPicture
 from sync.queue import KeyedQueue
 from sync.reconcile import Refusal
+from sync.sealing import Sealing
 from sync.settings import SyncSettings
 from sync.watch import Backoff, Mirror, Watch, forever, packed, read_pod, read_pool, read_set
 
@@ -88,6 +89,15 @@ class Term:
             for resource, sink in ((IPPOOLS, self.pools), (PODS, self.pods), (STATEFULSETS, self.sets))
         ]
         self._follower = Follower(database)
+        self._sealing = Sealing(
+            api,
+            database,
+            settings.seal,
+            namespace=settings.lease.namespace,
+            actor=book.actor,
+            alive=lambda: health.well("seal"),
+            clock=clock,
+        )
         self._started = threading.Event()
         self._lock = threading.Lock()
         self._pictures: dict[str, PoolPicture] = {}
@@ -118,6 +128,10 @@ class Term:
             ("sweep", self.sweep, pace.sweep),
             ("due", self.due, pace.due),
         ]
+        seal = self.settings.seal
+        if seal.key is not None:
+            # Looked at every minute at least: a part that is not heard of for long counts as stuck.
+            cycles.append(("seal", lambda: self.seal(stop), min(seal.interval, 60.0)))
         threads = [
             threading.Thread(
                 target=forever,
@@ -521,6 +535,12 @@ class Term:
         """Free what has cooled down, and what was held for a time that is over."""
         freed = self.book.sweep()
         return f"{len(freed)} addresses are free again" if freed else None
+
+    # the seal
+
+    def seal(self, stop: threading.Event) -> str | None:
+        """Fold and sign what is new, if it is time."""
+        return self._sealing.cycle(lambda: self._leading() and not stop.is_set())
 
 
 def _set_name(event: Event) -> str:

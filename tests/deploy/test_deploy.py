@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from cni.spec import Verb, read_conf
+from ledger import keys
+from ledger.checkpoint import peek
 from sync.kube import Api, ApiEvidence, node_of
 from tests.servers.agent import Agent
 from tests.servers.apiserver import ControlPlane
@@ -78,7 +80,8 @@ SYNC = """
             "ipam-ledger-sync",
             NAMESPACE,
             SYNC
-            + "create: coordination.k8s.io/leases\nget update: coordination.k8s.io/leases ipam-ledger-sync",
+            + "create: coordination.k8s.io/leases\nget update: coordination.k8s.io/leases ipam-ledger-sync\n"
+            + "create: /configmaps\nget patch: /configmaps ipam-ledger-checkpoint",
         ),
     ],
 )
@@ -99,6 +102,9 @@ def test_each_part_has_these_rights_and_no_other(
         ("ipam-ledger-sync", "delete ippools.ipam.k8s.io"),
         ("ipam-ledger-sync", "get secrets"),
         ("ipam-ledger-sync", "update leases.coordination.k8s.io/other"),
+        ("ipam-ledger-sync", "patch configmaps/other"),
+        ("ipam-ledger-sync", "get configmaps/other"),
+        ("ipam-ledger-sync", "delete configmaps/ipam-ledger-checkpoint"),
         ("ipam-ledger-sync", "patch statefulsets.apps"),
     ],
 )
@@ -116,15 +122,21 @@ def test_with_its_rights_the_worker_does_all_its_work(
     agents: Callable[..., Agent],
     namespace: str,
     sqlite_url: str,
+    tmp_path: Path,
 ) -> None:
     """On SQLite, for once: the whole worker, with a ServiceAccount's token and no more."""
     scene = Scene(deployed, keeper, agents, namespace, sqlite_url)
+    keys.generate(tmp_path / "seal.key", "example.org/rights")
     worker = SyncWorker(
         sqlite_url,
         deployed.kubeconfig_for(NAMESPACE, "ipam-ledger-sync"),
         keeper=keeper,
         namespace=NAMESPACE,
-        env={"IPAM_LEDGER_RECLAIM_SHARE": "1"},
+        env={
+            "IPAM_LEDGER_RECLAIM_SHARE": "1",
+            "IPAM_LEDGER_KEY": str(tmp_path / "seal.key"),
+            "IPAM_LEDGER_SEAL_SECONDS": "1",
+        },
     )
     scene.workers.append(worker)
     worker.start()
@@ -143,6 +155,13 @@ def test_with_its_rights_the_worker_does_all_its_work(
         deployed.kubectl("delete", "ippool", "rights", "--timeout=10s")
         events = deployed.kubectl("get", "events", "-n", "default").stdout
         assert "ippool/rights" in events and "Exhausted" in events
+        checkpoint = f"/api/v1/namespaces/{NAMESPACE}/configmaps/ipam-ledger-checkpoint"
+        wait_for(
+            lambda: (
+                peek(deployed.request("GET", checkpoint)["data"]["checkpoint"]).size == len(scene.events())
+            ),
+            why="made once, and then patched",
+        )
         assert "forbidden" not in worker.process.output()
     finally:
         scene.close()
@@ -197,6 +216,17 @@ def test_no_container_keeps_a_capability_or_writes_to_its_own_files() -> None:
         careful = each["securityContext"]
         assert careful["capabilities"] == {"drop": ["ALL"]}
         assert careful["readOnlyRootFilesystem"] and not careful["allowPrivilegeEscalation"]
+
+
+def test_the_leader_seals_only_where_somebody_gave_it_a_key() -> None:
+    """The Secret may be missing, nobody but the pod's group reads it, and no variable asks for it."""
+    (deployment,) = (each for each in manifests() if each["kind"] == "Deployment")
+    spec = deployment["spec"]["template"]["spec"]
+    (volume,) = (each["secret"] for each in spec["volumes"] if "secret" in each)
+    assert volume["optional"] and volume["defaultMode"] == 0o400
+    assert spec["securityContext"]["fsGroup"]
+    (container,) = spec["containers"]
+    assert "IPAM_LEDGER_KEY" not in {each["name"] for each in container["env"]}
 
 
 def test_the_example_attachment_is_a_configuration_that_the_plugin_reads() -> None:
