@@ -278,8 +278,8 @@ def _sqlite_engine(url: URL) -> Engine:
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, record: ConnectionPoolEntry) -> None:
         # FULL: a commit that answered an ADD survives a power cut. WAL: readers never block the writer.
+        _use_wal(connection)
         for pragma in (
-            "journal_mode=WAL",
             "synchronous=FULL",
             "foreign_keys=ON",
             "recursive_triggers=ON",
@@ -303,6 +303,19 @@ def _sqlite_engine(url: URL) -> Engine:
         connection.exec_driver_sql("BEGIN" if connection.info.get("deferred") else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Only the first connection to a new file has anything to do. SQLite's busy handler is not asked when several are the first."""
+    deadline = time.monotonic() + LOCK_TIMEOUT_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").close()
+            return
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith(_FILE_BUSY) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)
 
 
 def _postgresql_engine(url: URL, pool_size: int, seen: dict[str, bool], **options: Any) -> Engine:
