@@ -115,7 +115,7 @@ class ControlPlane:
                 f"--secure-port={free_port()}",
                 "--leader-elect=false",
                 "--controllers=statefulset-controller,replicaset-controller,garbage-collector-controller,"
-                "namespace-controller,serviceaccount-controller",
+                "namespace-controller,serviceaccount-controller,job-controller",
                 f"--service-account-private-key-file={self.folder / 'sa.key'}",
                 "--kube-api-qps=200",
                 "--kube-api-burst=400",
@@ -134,7 +134,7 @@ class ControlPlane:
         self.apiserver.start(self._ready, seconds=90)
 
     def start_controllers(self) -> None:
-        """StatefulSets, ReplicaSets, garbage collection, namespaces, ServiceAccounts. Once; later calls do nothing."""
+        """StatefulSets, ReplicaSets, Jobs, garbage collection, namespaces, ServiceAccounts. Once; later calls do nothing."""
         if not self.controllers.alive:
             self.controllers.start(lambda: self.controllers.alive)
 

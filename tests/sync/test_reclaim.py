@@ -116,3 +116,33 @@ def test_a_terminating_pod_keeps_its_address(scene: Scene) -> None:
     scene.cluster.request("PATCH", path, {"metadata": {"finalizers": None}})
     wait_for(lambda: scene.book.pool("pool").allocated == 0)
     assert scene.cluster.request("GET", f"{POOLS}/pool")
+
+
+def test_a_jobs_pod_that_has_finished_gives_its_address_back(scene: Scene) -> None:
+    """The real job controller makes the pod and keeps it when it is done; its kubelet, the test, never says DEL."""
+    scene.cluster.start_controllers()
+    scene.sync(RECLAIM_SHARE="1")
+    scene.pool()
+    wait_for(scene.ready)
+    jobs = f"/apis/batch/v1/namespaces/{scene.namespace}/jobs"
+    template = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "pause"}]}
+    scene.cluster.request(
+        "POST", jobs, {"metadata": {"name": "backup"}, "spec": {"template": {"spec": template}}}
+    )
+    pods = f"/api/v1/namespaces/{scene.namespace}/pods?labelSelector=job-name%3Dbackup"
+    (made,) = wait_for(lambda: scene.cluster.request("GET", pods)["items"], seconds=20)
+    name = made["metadata"]["name"]
+    set_phase(scene.cluster, scene.namespace, name, "Running")
+    ip = scene.take(name, made["metadata"]["uid"])
+    running(scene, "stays")  # if no pod at all is left, nothing is believed
+    time.sleep(2.5)
+    assert not [each for each in scene.events() if each[0] == "Reclaimed"]
+
+    set_phase(scene.cluster, scene.namespace, name, "Succeeded")
+    wait_for(lambda: scene.cluster.request("GET", f"{jobs}/backup")["status"].get("succeeded") == 1)
+    wait_for(lambda: any(each[0] == "Reclaimed" for each in scene.events()))
+    assert [each for each in scene.events() if each[0] == "Reclaimed"] == [
+        ("Reclaimed", ip, name, "pod has succeeded")
+    ]
+    assert scene.book.pool("pool").allocated == 1
+    scene.cluster.request("DELETE", f"{jobs}/backup", {"propagationPolicy": "Background"})
