@@ -101,6 +101,7 @@ def test_killed_just_before_and_just_after_the_commit(postgres_server: PostgresS
             assert add("ns/after", "box-2") == ip
             assert committed(db) == [(ip, "box-2")]
             assert add("ns/before", "box-1") not in (None, ip)
+    with closing(Database(postgres_server.url("ledger"))) as database:  # without the connections that died
         assert crowd.proved(database) == []
 
 
