@@ -164,6 +164,18 @@ def test_a_database_that_went_back_in_time_is_not_signed_and_gives_nothing_out(
         assert signed(restored.database) == before
         found = config_map(cluster, namespace)
         assert found and signed_last and found["data"] == signed_last["data"]
+        # with the old key the fence is raised again; with a new one, of a new name, the restored ledger goes its own way
+        assert fence.lift(restored.database, reason="compared", actor="test")
+        wait_for(lambda: (turn := fence.status(restored.database)) and turn.raised, seconds=30)
+        worker.stop()
+        cluster.request("DELETE", f"/api/v1/namespaces/{namespace}/configmaps/{NAME}")
+        key.unlink()
+        key.with_name("seal.key.pub").unlink()
+        keys.generate(key, "example.org/restored")
+        assert fence.lift(restored.database, reason="compared", actor="test")
+        worker.start()
+        wait_for(lambda: sealed(restored, key))
+        assert restored.add("c", pod(cluster, namespace, "c2"), sandbox="c2") != "11"
     finally:
         restored.close()
 
