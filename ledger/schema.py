@@ -151,7 +151,12 @@ address = sa.Table(
     sa.Column("pool_id", sa.Integer, nullable=False),
     sa.Column("ip", Ip, nullable=False),
     sa.Column("family", sa.SmallInteger, nullable=False, comment="4 or 6"),
-    sa.Column("sub", sa.SmallInteger, nullable=False, comment="ordinal of its sub in the pool's spec"),
+    sa.Column(
+        "sub",
+        sa.SmallInteger,
+        nullable=False,
+        comment="ordinal of its sub in the pool's spec; -1: no longer in the pool",
+    ),
     sa.Column(
         "rnd",
         sa.BigInteger,

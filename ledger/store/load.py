@@ -216,7 +216,7 @@ def used_addresses(tx: Tx, pool_id: int) -> list[str]:
 _STATE = """
 INSERT INTO address (pool_id, ip, family, sub, rnd, version, state, since, owner, namespace, pod, pod_uid, container_id,
                      if_name, network, node, until)
-SELECT l.pool_id, l.ip, {family}, 0, NULL, l.version, l.state, l.at,
+SELECT l.pool_id, l.ip, {family}, -1, NULL, l.version, l.state, l.at,
        CASE WHEN l.namespace IS NOT NULL AND l.pod IS NOT NULL THEN l.namespace || '/' || l.pod ELSE l.container_id END,
        l.namespace, l.pod, l.pod_uid, l.container_id, l.if_name, l.network, l.node, l.until
 FROM ledger l

@@ -132,7 +132,8 @@ def cooldown(tx: Tx, pool_id: int) -> int:
 def count_states(tx: Tx, pool_ids: Sequence[int] | None = None) -> dict[int, Counter[tuple[int, State]]]:
     """How many addresses of each pool are not free, by family and state. Free ones are not counted: not all have rows."""
     columns = address.c.pool_id, address.c.family, address.c.state
-    query = sa.select(*columns, sa.func.count()).where(address.c.state != State.FREE.value).group_by(*columns)
+    used = address.c.state != State.FREE.value, address.c.sub >= 0  # what left the pool may be cooling still
+    query = sa.select(*columns, sa.func.count()).where(*used).group_by(*columns)
     if pool_ids is not None:
         query = query.where(address.c.pool_id.in_(pool_ids))
     out: dict[int, Counter[tuple[int, State]]] = {}
@@ -351,7 +352,7 @@ def lock_addresses(tx: Tx, pool_id: int, ips: Sequence[str]) -> list[AddressRow]
 def drop_unused(tx: Tx, pool_id: int, ips: Sequence[str] | None = None) -> None:
     """Remove rows of addresses that were never used; those with a history stay, out of the picking order."""
     never = sa.delete(address).where(address.c.pool_id == pool_id, address.c.version == 0)
-    retire = sa.update(address).where(address.c.pool_id == pool_id).values(rnd=None)
+    retire = sa.update(address).where(address.c.pool_id == pool_id).values(sub=-1, rnd=None)
     if ips is None:
         tx.execute(never)
         tx.execute(retire)

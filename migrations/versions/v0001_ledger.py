@@ -114,7 +114,12 @@ def upgrade() -> None:
         sa.Column("pool_id", sa.Integer, nullable=False),
         sa.Column("ip", IP, nullable=False),
         sa.Column("family", sa.SmallInteger, nullable=False, comment="4 or 6"),
-        sa.Column("sub", sa.SmallInteger, nullable=False, comment="ordinal of its sub in the pool's spec"),
+        sa.Column(
+            "sub",
+            sa.SmallInteger,
+            nullable=False,
+            comment="ordinal of its sub in the pool's spec; -1: no longer in the pool",
+        ),
         sa.Column(
             "rnd",
             sa.BigInteger,

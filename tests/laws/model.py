@@ -56,8 +56,9 @@ class Model:
         return self.addresses.setdefault(ip, Address())
 
     def figures(self) -> tuple[int, int, int]:
-        """Allocated, held, cooling."""
-        states = [each.state for each in self.addresses.values()]
+        """Allocated, held, cooling; not those that left the pool."""
+        given = self.shape.given() if self.shape else set()
+        states = [each.state for ip, each in self.addresses.items() if ip in given]
         return states.count("allocated"), states.count("held"), states.count("cooling")
 
     # Pools

@@ -156,6 +156,7 @@ def test_a_pool_with_cooling_addresses_may_go_and_their_time_still_comes(page: P
         DEL c2                       -> 10.9.0.2 cooling
     """)
     page.pool("10.9.0.2-10.9.0.10/24", cooldownSeconds=1)
+    assert page.figures() == (9, 8, 0, 0, 1), "only what is of the pool is counted"
     page.drop()
     page.tell("""
         WAIT 1.05
