@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.servers.apiserver import ApiError, ControlPlane
+from tests.sync.scene import wait_for
 
 POOLS = "/apis/ipam.k8s.io/v1alpha1/ippools"
 SUB = {"range": "10.9.0.1-10.9.0.9/24"}
@@ -84,7 +85,10 @@ def test_kubectl_explains_every_field(cluster: ControlPlane) -> None:
 
     walk(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"], "")
     assert silent == []
-    said = cluster.kubectl("explain", "ippool.spec.ipPoolSubs.range").stdout
+    # What explain reads is published a moment after the definition is established.
+    said = wait_for(
+        lambda: cluster.kubectl("explain", "ippool.spec.ipPoolSubs.range", check=False).stdout, seconds=30
+    )
     assert "first-last/prefix" in said
 
 
