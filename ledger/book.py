@@ -49,6 +49,9 @@ Outcome = tuple[Allocation, ...] | LedgerError
 
 _random = random.SystemRandom()
 
+ASKED_AT_ONCE = 64
+"""Holders that are read together before they are asked about one by one."""
+
 
 class _Undo(Exception):
     """Ends a dry run: what was done is rolled back."""
@@ -286,20 +289,23 @@ class Book:
     ) -> Iterator[tuple[AddressRow, str]]:
         """Allocated addresses whose owners have ended, found by asking about each once, in random order, outside any transaction."""
 
-        def look(tx: Tx) -> list[AddressRow]:
+        def look(tx: Tx) -> tuple[int, list[str]]:
             pool = self._pool(tx, name)
             eligible = [sub.ordinal for sub in pool.spec.eligible(family, claim.node)]
-            return [row for row in rows.list_allocated(tx, pool.id, eligible) if row.rnd is not None]
+            return pool.id, rows.reclaimable(tx, pool.id, eligible)
 
-        allocated = self._read(look)
-        _random.shuffle(allocated)
-        for row in allocated:
-            if time.monotonic() > deadline:
-                return
-            asked[0] += 1
-            why = self._evidence.ended(_as_event(name, row))
-            if why is not None:
-                yield row, why
+        pool_id, ips = self._read(look)
+        _random.shuffle(ips)
+        for at in range(0, len(ips), ASKED_AT_ONCE):
+            # Looked at a few at a time: the pool may be large, and the first asked about may have ended
+            some = self._read(partial(rows.list_allocated, pool_id=pool_id, ips=ips[at : at + ASKED_AT_ONCE]))
+            for row in some:
+                if time.monotonic() > deadline:
+                    return
+                asked[0] += 1
+                why = self._evidence.ended(_as_event(name, row))
+                if why is not None:
+                    yield row, why
 
     # Releasing ----------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
 
 from ledger.events import Attachment, Event, Owner, State, owner_key
 from ledger.schema import address, ledger, pool, sub
@@ -205,9 +206,27 @@ def any_free(tx: Tx, pool_id: int, ordinals: Sequence[int]) -> bool:
     return tx.execute(query.where(address.c.rnd.is_not(None)).limit(1)).first() is not None
 
 
-def list_allocated(tx: Tx, pool_id: int, ordinals: Sequence[int]) -> list[AddressRow]:
-    query = sa.select(address).where(address.c.pool_id == pool_id, address.c.sub.in_(ordinals), ALLOCATED)
-    return [_address_row(row) for row in tx.execute(query)]
+def reclaimable(tx: Tx, pool_id: int, ordinals: Sequence[int]) -> list[str]:
+    """The allocated addresses of these subs but for static reservations."""
+    query = sa.select(address.c.ip).where(
+        address.c.pool_id == pool_id, address.c.sub.in_(ordinals), ALLOCATED
+    )
+    return list(tx.execute(query.where(address.c.rnd.is_not(None))).scalars())
+
+
+def list_allocated(tx: Tx, pool_id: int, ips: Sequence[str]) -> list[AddressRow]:
+    """Those of these addresses that are allocated, in the order given."""
+    query = sa.select(address).where(ALLOCATED)
+    if tx.sqlite:
+        query = query.where(address.c.pool_id == pool_id, address.c.ip.in_(ips))
+    else:  # joined, or the planner may rather read the whole pool
+        asked = sa.func.unnest(
+            sa.literal([pool_id] * len(ips), pg.ARRAY(sa.Integer)), sa.literal(ips, pg.ARRAY(pg.INET))
+        )
+        these = asked.table_valued("pool_id", "ip").render_derived()
+        query = query.join(these, sa.and_(address.c.pool_id == these.c.pool_id, address.c.ip == these.c.ip))
+    found = {row.ip: _address_row(row) for row in tx.execute(query)}
+    return [found[ip] for ip in ips if ip in found]
 
 
 def list_on_network(tx: Tx, network: str, node: str) -> list[AddressRow]:
