@@ -58,6 +58,14 @@ def pgbouncer_road(postgres: PostgresServer, road_database: str, keeper: Keeper)
 ROADS = ["sqlite", "sqlite-steps", "postgresql", "postgresql-steps"]
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def patient_page(request: pytest.FixtureRequest) -> Iterator[Page]:
+    """For stories that wait for real seconds: on one road of each engine."""
+    page = Page(request.getfixturevalue(f"{request.param}_road"))
+    yield page
+    assert laws.broken(page.database, page.mark + "%") == []
+
+
 @pytest.fixture(params=ROADS)
 def page(request: pytest.FixtureRequest) -> Iterator[Page]:
     engine, _, steps = request.param.partition("-")

@@ -61,7 +61,8 @@ def test_one_that_is_held_or_cooling_is_kept_for_its_owner(page: Page) -> None:
     """)
 
 
-def test_one_whose_time_has_come_is_free_though_no_sweep_came_by(page: Page) -> None:
+def test_one_whose_time_has_come_is_free_though_no_sweep_came_by(patient_page: Page) -> None:
+    page = patient_page
     page.pool("10.9.0.1-10.9.0.9/24", cooldownSeconds=1)
     page.tell("""
         ADD ns/a c1 ip=10.9.0.7      -> 10.9.0.7 requested

@@ -29,6 +29,7 @@ from ledger.errors import (
     UnknownPool,
 )
 from ledger.events import Attachment, Owner
+from ledger.settings import BookSettings
 from ledger.store import Database, database
 from tests.laws import laws
 from tests.servers import need
@@ -334,6 +335,16 @@ def test_connections_that_died_are_replaced_without_an_error(
             ask()
             assert name
         assert laws.broken(ours) == []
+
+
+def test_who_has_one_attempt_only_is_told_to_try_again(postgres: PostgresServer, postgres_url: str) -> None:
+    with closing(Database(postgres_url)) as ours:
+        book = Book(ours, actor="test", settings=BookSettings(attempts=1))
+        book.apply_pool(POOL)
+        kill_connections(postgres, postgres_url)
+        with pytest.raises(TryAgain):
+            book.pool("p")
+        assert book.pool("p").capacity == 254
 
 
 def kill_connections(postgres: PostgresServer, url: str) -> None:

@@ -63,7 +63,8 @@ def test_the_stream_of_a_pool(page: Page, monkeypatch: pytest.MonkeyPatch) -> No
     assert times(page, None) == sorted(times(page, None))  # type: ignore[type-var]
 
 
-def test_what_cools_cools_for_its_whole_time(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cools_cools_for_its_whole_time(patient_page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = patient_page
     page.pool("10.9.0.1-10.9.0.1/24", cooldownSeconds=1)
     with ahead(monkeypatch, timedelta(hours=1)):
         book = page.book

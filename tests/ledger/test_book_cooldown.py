@@ -24,7 +24,8 @@ def test_it_cools_after_a_del_a_gc_a_reclaim_and_a_release_by_hand(page: Page) -
     assert page.figures() == (4, 0, 0, 0, 4)
 
 
-def test_its_time_comes_and_a_sweep_frees_it(page: Page) -> None:
+def test_its_time_comes_and_a_sweep_frees_it(patient_page: Page) -> None:
+    page = patient_page
     page.pool("10.9.0.1-10.9.0.4/24", cooldownSeconds=1)
     page.tell("""
         ADD ns/a c1                  -> 10.9.0.1 lowest
@@ -44,7 +45,8 @@ def test_its_time_comes_and_a_sweep_frees_it(page: Page) -> None:
     ]
 
 
-def test_an_allocation_ends_it(page: Page) -> None:
+def test_an_allocation_ends_it(patient_page: Page) -> None:
+    page = patient_page
     page.pool("10.9.0.1-10.9.0.4/24", cooldownSeconds=1)
     page.tell("""
         ADD ns/a c1                  -> 10.9.0.1 lowest
@@ -71,8 +73,9 @@ def test_what_counts_is_the_cooldown_at_the_release(page: Page) -> None:
     """)
 
 
-def test_a_sweep_of_many_is_several_transactions(page: Page) -> None:
+def test_a_sweep_of_many_is_several_transactions(patient_page: Page) -> None:
     """More than one transaction's share, and each of them freed exactly once."""
+    page = patient_page
     page.pool("10.9.0.0/21", cooldownSeconds=1)
     claims = [page.claim(f"ns/p{n}", f"c{n}") for n in range(1_200)]
     quick = Book(page.database, actor="test")

@@ -111,9 +111,9 @@ def test_a_range_that_changes_is_walked_anew_and_misses_none(tiny: None, page: P
         page.book.allocate(page.claim("ns/late", "late"))
 
 
-def test_a_sub_slightly_above_what_is_made_whole_is_exhausted_exactly(db_url: str) -> None:
+def test_a_sub_slightly_above_what_is_made_whole_is_exhausted_exactly(postgres_url: str) -> None:
     """With the real sizes: 65,541 addresses and 3 of another sub, each given once, and then the figures."""
-    database = Database(db_url)
+    database = Database(postgres_url)
     page = Page(database)
     page.pool("10.9.0.0-10.10.0.4/8", "10.10.1.0-10.10.1.2/8", pickStrategy="Random")
     size = walk.WHOLE + 5 + 3

@@ -147,7 +147,8 @@ def test_a_pool_created_again_gives_a_returning_pod_its_address(page: Page) -> N
     page.tell("ADD ns/a c2               -> 10.9.0.7 returning")
 
 
-def test_a_pool_with_cooling_addresses_may_go_and_their_time_still_comes(page: Page) -> None:
+def test_a_pool_with_cooling_addresses_may_go_and_their_time_still_comes(patient_page: Page) -> None:
+    page = patient_page
     page.pool(TEN, cooldownSeconds=1)
     page.tell("""
         ADD ns/a c1                  -> 10.9.0.1 lowest
