@@ -39,8 +39,8 @@ sql: $(BIN)/.dev
 	$(BIN)/python -c 'from ledger.migrate import upgrade_sql; print(upgrade_sql())' > build/migrations.sql
 	$(BIN)/squawk build/migrations.sql
 
-bench: $(BIN)/.dev ## measure, beside the floors of this machine
-	$(BIN)/python -m bench
+bench: $(BIN)/.dev ## measure, beside the floors of this machine (ARGS=--quick: without what takes minutes)
+	$(BIN)/python -m bench $(ARGS)
 
 clean: ## remove what make made
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -283,4 +283,5 @@ PART = Part(
     "kube",
     "the status: ≤ 2 patches a second, about a second late; ≤ 10 requests a minute idle; ≤ 300 MB",
     run,
+    long=True,
 )

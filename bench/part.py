@@ -72,8 +72,10 @@ class Part:
 
     It may raise Missing, or give up its turns early by returning. What it started it ends itself (``with`` around
     the loop), or leaves to the stage, which ends all that it lent. ``about``: one line for ``--list``, with the goal.
+    ``long``: it takes minutes, so it runs by itself after the others, on a stage of its own.
     """
 
     name: str
     about: str
     run: Callable[[Stage], Run]
+    long: bool = False

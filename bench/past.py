@@ -235,4 +235,5 @@ PART = Part(
     "past",
     "10 M events: questions ≤ 2 ms, rebuild ≤ 3 s, seals ≥ 200,000/s, export and import ≥ 100,000/s",
     run,
+    long=True,
 )
