@@ -332,6 +332,7 @@ def _postgresql_engine(url: URL, pool_size: int, seen: dict[str, bool], **option
         url.update_query_dict({key: value for key, value in defaults.items() if key not in url.query}),
         pool_size=pool_size,
         max_overflow=pool_size,
+        pool_use_lifo=True,  # the connection whose server process has its caches warm
         pool_timeout=LOCK_TIMEOUT_MS / 1000,
         native_inet_types=False,  # addresses as text: decoding to ipaddress objects costs more than the query
         json_serializer=_json,
