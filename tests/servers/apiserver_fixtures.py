@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers import kubeprograms, need
-from tests.servers.apiserver import ControlPlane
+from tests.servers.apiserver import ApiError, ControlPlane
 from tests.servers.keeper import Keeper
 
 _numbers = itertools.count(1)
@@ -39,11 +40,19 @@ def cluster(control_plane: ControlPlane) -> ControlPlane:
 
 
 @pytest.fixture
-def namespace(cluster: ControlPlane) -> str:
-    """A namespace of the test's own."""
+def namespace(cluster: ControlPlane) -> Iterator[str]:
+    """A namespace of the test's own. Nothing of it runs afterwards: other tests count the cluster's pods."""
     name = f"t{next(_numbers)}"
     cluster.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
-    return name
+    yield name
+    # Sets and jobs before their pods, which a controller would make anew.
+    for kind in ("apis/apps/v1/{}/statefulsets", "apis/batch/v1/{}/jobs", "api/v1/{}/pods"):
+        path = kind.format(f"namespaces/{name}")
+        cluster.request("DELETE", f"/{path}?gracePeriodSeconds=0&propagationPolicy=Background")
+    pods = f"/api/v1/namespaces/{name}/pods"
+    for left in cluster.request("GET", pods)["items"]:  # those that a finalizer keeps
+        with contextlib.suppress(ApiError):  # gone meanwhile
+            cluster.request("PATCH", f"{pods}/{left['metadata']['name']}", {"metadata": {"finalizers": None}})
 
 
 def mark(items: list[pytest.Item]) -> None:

@@ -36,10 +36,6 @@ class Scene:
         for worker in self.workers:
             worker.close()
         self.database.close()
-        # The sets and jobs before their pods, which a controller would make anew, for the next test to wonder at.
-        for kind in ("apis/apps/v1/{}/statefulsets", "apis/batch/v1/{}/jobs", "api/v1/{}/pods"):
-            path = kind.format(f"namespaces/{self.namespace}")
-            self.cluster.request("DELETE", f"/{path}?gracePeriodSeconds=0&propagationPolicy=Background")
         for raw in self.cluster.request("GET", POOLS)["items"]:
             path = f"{POOLS}/{raw['metadata']['name']}"
             self.cluster.request("PATCH", path, {"metadata": {"finalizers": None}})

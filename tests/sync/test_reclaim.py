@@ -74,6 +74,7 @@ def test_an_empty_list_of_pods_frees_nothing_and_is_told(scene: Scene) -> None:
     # Every pod of the cluster is gone at once, as after a restore of etcd, or with a view that is broken.
     for each in scene.cluster.request("GET", "/api/v1/pods")["items"]:
         delete_pod(scene.cluster, each["metadata"]["namespace"], each["metadata"]["name"])
+    wait_for(lambda: scene.cluster.request("GET", "/api/v1/pods")["items"] == [], why="a pod was left over")
     empty = "the API server lists no pod at all, while 2 hold addresses"
     wait_for(lambda: scene.condition("ReclaimSuspended").get("message") == empty)
     time.sleep(2)
