@@ -36,7 +36,7 @@ def claim(n: int, *asked: str) -> Claim:
     "wanted", [(1,), (1, "10.0.0.9"), (0,)], ids=["a free one", "one that is asked for", "its own"]
 )
 def test_nothing_is_given_out_behind_the_fence(book: Book, wanted: tuple[int, str]) -> None:
-    book.allocate(claim(0))
+    book.allocate(claim(0, "10.0.0.2"))
     assert fence.raise_fence(book.database, reason="imported from a backup", actor="test")
     with pytest.raises(Fenced, match=r"nothing is given out: imported from a backup \(since 2.*fence lift"):
         book.allocate(claim(*wanted))
