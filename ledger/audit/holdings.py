@@ -1,0 +1,45 @@
+"""Who had an address."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from ledger.addresses import canonical
+from ledger.audit.names import known_address, known_pool
+from ledger.events import Event, Holding, State
+from ledger.store import Database, Tx, history
+
+
+def who_had(
+    database: Database, ip: str, at: datetime | None = None, *, pool: str | None = None
+) -> list[Holding]:
+    """Who has the address now, or had it at a moment: one holding for each pool in which somebody did, by the pool's name.
+
+    [] means nobody. Raises UnknownAddress if no pool ever had it, UnknownPool, InvalidInput.
+    """
+    ip = canonical(ip, "ip")
+    with database.read() as tx:
+        return [
+            Holding(event, following.at if following else None)
+            for event in _states(tx, ip, at, pool)
+            if event.state is State.ALLOCATED
+            for following in (history.following(tx, event),)
+        ]
+
+
+def states(
+    database: Database, ip: str, at: datetime | None = None, *, pool: str | None = None
+) -> list[Event]:
+    """The newest event of the address in each pool at a moment, whatever its state. Raises as ``who_had``."""
+    with database.read() as tx:
+        return _states(tx, canonical(ip, "ip"), at, pool)
+
+
+def _states(tx: Tx, ip: str, at: datetime | None, pool: str | None) -> list[Event]:
+    found = history.newest(tx, ip, at)
+    if pool is not None:
+        known_pool(tx, pool)
+        return [event for event in found if event.pool == pool]
+    if not found:
+        known_address(tx, ip)
+    return found
