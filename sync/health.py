@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from ledger.errors import InvalidInput
 
+STALL = 900.0
+"""Seconds without a word from a part after which it counts as stuck."""
+
 
 class Health:
-    """What is wrong now, part by part. A part that has not been heard of for ``stall`` seconds is stuck."""
+    """What is wrong now, part by part."""
 
-    def __init__(self, *, stall: float = 900.0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self) -> None:
         self.role = "starting"
-        self._stall, self._clock = stall, clock
         self._lock = threading.Lock()
         self._troubles: dict[str, str] = {"lead": "nothing is known yet"}
         self._heard: dict[str, float] = {}
@@ -24,12 +25,12 @@ class Health:
     def well(self, part: str) -> None:
         with self._lock:
             self._troubles.pop(part, None)
-            self._heard[part] = self._clock()
+            self._heard[part] = time.monotonic()
 
     def trouble(self, part: str, why: str) -> None:
         with self._lock:
             self._troubles[part] = why
-            self._heard[part] = self._clock()
+            self._heard[part] = time.monotonic()
 
     def forget(self) -> None:
         """A term is over: its parts do not run any more."""
@@ -39,12 +40,12 @@ class Health:
 
     def live(self) -> list[str]:
         """The parts that are stuck: only a restart can help."""
-        now = self._clock()
+        now = time.monotonic()
         with self._lock:
             return [
                 f"{part} has not moved for {now - at:.0f} s"
                 for part, at in self._heard.items()
-                if now - at > self._stall
+                if now - at > STALL
             ]
 
     def ready(self) -> list[str]:

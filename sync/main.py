@@ -27,7 +27,7 @@ from sync.lease import Lease, keep
 from sync.sealing import SealSettings
 from sync.settings import SyncSettings, from_environment
 from sync.watch import forever
-from sync.worker import Term
+from sync.worker.term import Term
 
 log = logging.getLogger("sync")
 
@@ -153,7 +153,7 @@ def run(api: Api, database: Database, settings: SyncSettings) -> None:
     with _served(health, settings.listen):
         print(f"ready: competing for the lease as {me}", file=sys.stderr, flush=True)  # noqa: T201
         lease = Lease(api, me, settings.lease)
-        forever("lead", stop, lambda: compete(lease, api, database, book, settings, health, stop), last=5.0)
+        forever("lead", stop, lambda: compete(lease, api, book, settings, health, stop), last=5.0)
         lease.release()
     log.info("ended")
 
@@ -161,7 +161,6 @@ def run(api: Api, database: Database, settings: SyncSettings) -> None:
 def compete(
     lease: Lease,
     api: Api,
-    database: Database,
     book: Book,
     settings: SyncSettings,
     health: Health,
@@ -182,7 +181,7 @@ def compete(
     health.well("lead")
     health.role = "leading"
     over = threading.Event()
-    term = Term(api, database, book, settings, health, lambda: lease.leading)
+    term = Term(api, book, settings, health, lambda: lease.leading)
     worker = threading.Thread(target=term.run, args=(over,), name="term")
     worker.start()
     log.info("leading as %s", lease.me)

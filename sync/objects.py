@@ -74,6 +74,13 @@ class IPPool:
         status = raw.get("status") if isinstance(raw, Mapping) else None
         return cls(Meta.from_raw(raw), raw, status if isinstance(status, Mapping) else {})
 
+    def not_older(self, other: IPPool) -> bool:
+        """Whether it is at least as new as what is known: an answer to our own patch may be ahead of the watch."""
+        try:
+            return self.meta.uid != other.meta.uid or int(self.meta.version) >= int(other.meta.version)
+        except ValueError:
+            return True  # versions are opaque, if they are no numbers
+
     @property
     def ledger_seq(self) -> int:
         """The ledger position that the status shows, 0 if none."""

@@ -90,6 +90,10 @@ class PoolPicture:
         )
 
     @property
+    def retain_for(self) -> tuple[str, ...]:
+        return self.spec.retain_for if self.spec else ()
+
+    @property
     def capacity(self) -> int:
         return self.spec.capacity if self.spec else 0
 

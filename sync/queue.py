@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import threading
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -14,8 +14,7 @@ K = TypeVar("K", bound=Hashable)
 class KeyedQueue(Generic[K]):
     """Keys to look at, each at its time. Safe between threads."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._due: dict[K, float] = {}
         self._heap: list[tuple[float, int, K]] = []
         self._count = 0
@@ -23,7 +22,7 @@ class KeyedQueue(Generic[K]):
 
     def add(self, key: K, delay: float = 0.0) -> None:
         """Ask for a look at ``key`` in so many seconds; the earliest wish counts."""
-        due = self._clock() + delay
+        due = time.monotonic() + delay
         with self._changed:
             if self._due.get(key, float("inf")) <= due:
                 return
@@ -34,10 +33,10 @@ class KeyedQueue(Generic[K]):
 
     def take(self, timeout: float) -> K | None:
         """The next key that is due, within ``timeout`` seconds, or None."""
-        until = self._clock() + timeout
+        until = time.monotonic() + timeout
         with self._changed:
             while True:
-                now = self._clock()
+                now = time.monotonic()
                 while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
                     heapq.heappop(self._heap)  # asked for earlier since, or taken
                 if self._heap and self._heap[0][0] <= now:
@@ -48,6 +47,3 @@ class KeyedQueue(Generic[K]):
                 if now >= until:
                     return None
                 self._changed.wait(wait)
-
-    def __len__(self) -> int:
-        return len(self._due)

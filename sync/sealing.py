@@ -94,11 +94,10 @@ class Sealing:
         namespace: str,
         actor: str,
         alive: Callable[[], object] = lambda: None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
         self._api, self._database, self._actor = api, database, actor
-        self._namespace, self._alive, self._clock = namespace, alive, clock
+        self._namespace, self._alive = namespace, alive
         self._next = float("-inf")
 
     def cycle(self, go_on: Callable[[], bool]) -> str | None:
@@ -107,7 +106,7 @@ class Sealing:
         ``go_on`` is asked after each chunk. Raises InvalidInput (the key), LedgerError (WentBack: the fence is raised),
         KubeError (the ConfigMap); the next cycle tries again.
         """
-        if self.settings.key is None or self._clock() < self._next:
+        if self.settings.key is None or time.monotonic() < self._next:
             return None
 
         def chunk(_: int) -> None:
@@ -117,7 +116,7 @@ class Sealing:
 
         key = load_signer(self.settings.key)
         sealer = Sealer(self._database, key=key, outside=self._outside(), actor=self._actor)
-        began = self._clock()
+        began = time.monotonic()
         try:
             sealed = sealer.seal(chunk)
         except Interrupted:
