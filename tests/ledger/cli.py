@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import signal
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,3 +65,8 @@ class Cli:
             f"{args} ended with {said.status}: {said.out}{said.err}"
         )
         return said
+
+
+def hears_interrupts() -> None:
+    """For a child before it runs: in what a shell has started in the background they are ignored, and that is inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
