@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy.engine import make_url
 
 from tests.servers import apiserver_fixtures, need
@@ -41,6 +42,12 @@ from tests.servers.keeper import Keeper
 from tests.servers.postgres import AUDITOR, HOW, WRITER, PgBouncer, PostgresServer, as_user, find
 
 _numbers = itertools.count(1)
+
+# How long an example takes says something of the machine and of what else it does, and nothing of us.
+settings.register_profile(
+    "on any machine", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("on any machine")
 
 
 @pytest.fixture(scope="session")
