@@ -237,7 +237,7 @@ def test_the_size_of_a_range_costs_nothing() -> None:
     assert left.nth(left.size - 1) == huge.last
     assert left.nth(0) == huge.first + 10
     assert all(left.nth(2**124 + n) in left for n in range(1000))
-    assert time.perf_counter() - start < 2  # seconds; walking over any of this would take years
+    assert time.perf_counter() - start < 20  # seconds; walking over any of this would take years
 
 
 # -- one spelling -------------------------------------------------------------------------------------

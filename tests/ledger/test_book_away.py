@@ -244,11 +244,16 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "LOCK_TIMEOUT_MS", 300)
 
 
-def test_an_sqlite_file_that_another_process_keeps_locked(impatient: None, sqlite_url: str) -> None:
+def test_an_sqlite_file_that_another_process_keeps_locked(
+    impatient: None, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with closing(Database(sqlite_url)) as ours:
         book = Book(ours, actor="test")
         book.apply_pool(POOL)
         book.allocate(claim("a"))
+        begun: list[bool] = []
+        begin = ours.begin
+        monkeypatch.setattr(ours, "begin", lambda: begun.append(True) or begin())
         with closing(sqlite3.connect(str(ours.url.database))) as other:
             other.execute("BEGIN IMMEDIATE")
             for ask in (
@@ -256,10 +261,12 @@ def test_an_sqlite_file_that_another_process_keeps_locked(impatient: None, sqlit
                 lambda: book.release(claim("a").attachment),
                 book.sweep,
             ):
+                begun.clear()
                 before = time.monotonic()
                 with pytest.raises(LockTimeout, match="locked by another process"):
                     ask()
-                assert 0.2 < time.monotonic() - before < 2, "waits its time, once"
+                assert time.monotonic() - before > 0.2, "waits its time"
+                assert len(begun) == 1, "and once"
             assert book.pool("p").allocated == 1, "readers never wait"
             outcomes = book.allocate_many([claim("b"), claim("c")])
             assert [type(each) for each in outcomes] == [LockTimeout, LockTimeout]
@@ -296,7 +303,7 @@ def test_a_table_that_somebody_keeps_locked_stops_the_batch_soon(
             other.execute("LOCK TABLE address IN ACCESS EXCLUSIVE MODE")
             before = time.monotonic()
             outcomes = book.allocate_many([claim(f"p{n}") for n in range(50)])
-            assert time.monotonic() - before < 3, "not one time-out for each claim"
+            assert time.monotonic() - before < 10, "not one time-out for each claim: that would be 15 seconds"
             assert {type(each) for each in outcomes} == {LockTimeout}
             other.rollback()
         assert laws.broken(ours) == []
@@ -362,14 +369,17 @@ def test_connections_that_die_again_and_again_lose_nothing_that_was_answered(
         book = Book(ours, actor="test")
         book.apply_pool(POOL)
         ended = threading.Event()
+        answered: dict[int, str] = {}
 
         def disturb() -> None:
-            while not ended.wait(0.03):
+            pause, before = 0.03, 0
+            while not ended.wait(pause):
+                # Where nothing was answered in between, the machine is too busy for such haste
+                pause, before = 0.03 if len(answered) > before else pause * 1.5, len(answered)
                 kill_connections(postgres, postgres_url)
 
         thread = threading.Thread(target=disturb)
         thread.start()
-        answered = {}
         try:
             for number in range(150):
                 while True:

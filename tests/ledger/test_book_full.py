@@ -87,19 +87,19 @@ def test_the_order_of_asking_is_random(page: Page) -> None:
 
 
 def test_asking_ends_at_its_deadline(sqlite_road: Database) -> None:
-    page = Page(sqlite_road, settings=BookSettings(reclaim_deadline=0.1))
+    page = Page(sqlite_road, settings=BookSettings(reclaim_deadline=0.3))
     page.pool("10.9.0.0/24")
     for number in range(254):
         page.book.allocate(page.claim(f"ns/p{number}", f"c{number}"))
 
     def slow(holder):  # type: ignore[no-untyped-def]
-        time.sleep(0.03)
+        time.sleep(0.1)
 
     page.evidence.ended = slow  # type: ignore[method-assign]
     before = time.monotonic()
     with pytest.raises(PoolExhausted) as full:
         page.book.allocate(page.claim("ns/late", "late"))
-    assert time.monotonic() - before < 2
+    assert time.monotonic() - before < 15, "all of them would take 25 seconds"
     assert 0 < full.value.asked < 10
 
 

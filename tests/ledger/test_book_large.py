@@ -33,7 +33,7 @@ def test_a_huge_range_is_applied_at_once_and_gives_addresses(page: Page, range_:
     before = time.monotonic()
     page.pool(range_, pickStrategy="Random")
     got = [page.book.allocate(page.claim(f"ns/p{n}", f"c{n}"))[0].ip for n in range(20)]
-    assert time.monotonic() - before < 5
+    assert time.monotonic() - before < 60  # seconds; a row for each would take hours
     assert len(set(got)) == 20
     assert rows_of(page) == walk.CHUNK
     spread = {to_int(ip)[1] >> (8 if range_.startswith("10") else 48) for ip in got}

@@ -30,7 +30,7 @@ def ask_all(lane: Lane[int, int], asks: Sequence[int]) -> list[int | BaseExcepti
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive(), "a caller is stuck"
     return answers
 
@@ -49,15 +49,18 @@ def test_what_queues_while_a_batch_runs_is_the_next_batch() -> None:
     def run(asks: Sequence[int]) -> list[int]:
         assert running.acquire(blocking=False), "two batches at once"
         batches.append(list(asks))
-        time.sleep(0.02)
+        until = time.monotonic() + 20
+        while sum(map(len, batches)) + len(lane._queue) < 300 and time.monotonic() < until:
+            time.sleep(0.001)  # until everybody has asked
         running.release()
         return [n * 2 for n in asks]
 
-    answers = ask_all(Lane(run), range(300))
+    lane = Lane[int, int](run)
+    answers = ask_all(lane, range(300))
     assert answers == [n * 2 for n in range(300)]
     assert sorted(n for batch in batches for n in batch) == list(range(300))
     assert max(map(len, batches)) <= LIMIT
-    assert len(batches) < 50
+    assert len(batches) <= 4, "the first one's, and as few as can be"
 
 
 def test_an_error_of_the_whole_batch_is_everybodys_and_the_lane_goes_on() -> None:
@@ -134,7 +137,7 @@ def test_a_caller_that_is_interrupted_while_it_waits_holds_up_nobody() -> None:
     time.sleep(0.05)
     gate.set()
     for thread in (first, *others):
-        thread.join(5)
+        thread.join(30)
         assert not thread.is_alive(), "the lane waits for a caller that has gone"
     assert sorted(answers) == [3, 4]
 
@@ -163,5 +166,5 @@ def test_under_load_nobody_is_forgotten() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert answered == [100] * 16
