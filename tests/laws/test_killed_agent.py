@@ -71,7 +71,7 @@ def crowd_of(agents: list[Agent], answers: list[Answer], lives: list[Life]) -> I
 
 def more(answers: list[Answer], count: int = 2 * WRITERS) -> None:
     """Wait until there are so many more answers."""
-    want, deadline = len(answers) + count, time.monotonic() + 30
+    want, deadline = len(answers) + count, time.monotonic() + 60
     while len(answers) < want:
         assert time.monotonic() < deadline, "nobody is answered any more"
         time.sleep(0.005)
@@ -166,7 +166,7 @@ def test_an_agent_and_its_database_together(
 
 
 def wait_for(what: Callable[[], bool], otherwise: str) -> None:
-    deadline = time.monotonic() + 45
+    deadline = time.monotonic() + 60
     while not what():
         assert time.monotonic() < deadline, otherwise
         time.sleep(0.01)

@@ -109,7 +109,7 @@ def killed_while(server: PostgresServer, db: Any, waits: str, ask: Callable[[], 
     """Ask, kill the server once somebody waits for that, start it again; the asker is told to ask again."""
     with ThreadPoolExecutor(1) as thread:
         asked = thread.submit(ask)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not db.execute("SELECT 1 FROM pg_stat_activity WHERE wait_event = %s", (waits,)).fetchone():
             assert time.monotonic() < deadline, f"nobody waits for {waits}"
             time.sleep(0.01)
@@ -123,7 +123,7 @@ def committed(db: Any) -> list[tuple[str, str]]:
     return list(db.execute("SELECT host(ip), container_id FROM ledger WHERE ip IS NOT NULL ORDER BY seq"))
 
 
-def everybody_is_answered(answers: list[Answer], times: int = 5, seconds: float = 30) -> None:
+def everybody_is_answered(answers: list[Answer], times: int = 5, seconds: float = 60) -> None:
     """Wait until each writer has had so many more answers."""
     start = len(answers)
     deadline = time.monotonic() + seconds

@@ -49,7 +49,7 @@ def named(url: str, name: str) -> str:
 def until_gone(database: Database, name: str) -> None:
     """PostgreSQL ends what a client that died had begun, and only then its session."""
     query = f"SELECT 1 FROM pg_stat_activity WHERE application_name = '{name}'"
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not database.sqlite:
         with database.read() as tx:
             if tx.connection.exec_driver_sql(query).first() is None:

@@ -83,7 +83,7 @@ def judge(book: Book, answers: list[Answer]) -> None:
 def test_two_books_asked_for_one_thing_give_one_answer(db_url: str, same: str, spec: dict[str, Any]) -> None:
     """Both for one attachment: one event. Both for one pod, in two sandboxes: one address, which the second takes over."""
     rounds, families = 30, len(spec["ipPoolSubs"])
-    together = Barrier(2, timeout=30)
+    together = Barrier(2, timeout=60)
 
     def ask(number: int, book: Book) -> list[set[str]]:
         got = []
