@@ -205,7 +205,7 @@ def serve(short: Path) -> Iterator[Callable[[str], Served]]:
 
     yield start
     for each in made:
-        assert each.agent.stop(10)
+        assert each.agent.stop(30)
         each.book.database.close()
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import array
+import contextlib
+import fcntl
 import json
 import os
+import random
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,11 +21,12 @@ from pathlib import Path
 
 import pytest
 
+from cni import wire
 from ledger.book import Book
 from ledger.events import Attachment
 from ledger.pools import from_spec
 from ledger.store import Database
-from tests.cni.conftest import EXAMPLE, ask
+from tests.cni.conftest import EXAMPLE, Said, ask
 from tests.servers.agent import cni_env, k8s_ipam
 from tests.servers.keeper import Keeper
 from tests.servers.process import DidNotStart, Process
@@ -108,13 +114,19 @@ def test_kill_9_and_again(run: Run, short: Path, book: Book, db_url: str) -> Non
     threads = [threading.Thread(target=add, args=(worker,)) for worker in range(4)]
     for thread in threads:
         thread.start()
-    for _ in range(3):
-        time.sleep(0.3)
-        agent.kill9()
-        agent.start(lambda: " ready: " in agent.output())
-    ended.set()
-    for thread in threads:
-        thread.join(30)
+    try:
+        for _ in range(3):
+            more, deadline = len(got) + 4, time.monotonic() + 30
+            while len(got) < more:
+                assert time.monotonic() < deadline, "nobody is answered"
+                time.sleep(0.005)
+            time.sleep(random.uniform(0, 0.05))
+            agent.kill9()
+            agent.start(lambda: " ready: " in agent.output())
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join(60)
     assert len(got) > 4
     assert len(set(got.values())) == len(got)
     for name, ip in got.items():
@@ -128,22 +140,40 @@ def test_an_end_that_is_asked_for_finishes_what_runs(run: Run, short: Path, sqli
     book = Book(Database(sqlite_url), actor="test")
     book.apply_pool(from_spec("ippool", EXAMPLE))
     agent = run(sqlite_url)
-    answers = []
     other = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    asking = threading.Thread(
-        target=lambda: answers.append(ask(short / "s", cni_env("ADD"), json.dumps(conf(short)).encode()))
-    )
-    asking.start()
-    time.sleep(0.3)
-    os.kill(agent.pid, signal.SIGTERM)
-    time.sleep(0.3)
-    other.execute("ROLLBACK")
-    other.close()
-    asking.join(30)
-    assert [answer.status for answer in answers] == [0]
+    with in_flight(short) as connection:
+        os.kill(agent.pid, signal.SIGTERM)
+        time.sleep(0.3)
+        other.execute("ROLLBACK")
+        other.close()
+        body, _ = wire.read_frame(connection.recv)
+        assert Said(*wire.parse_response(body or b"")).status == 0
     assert agent.wait() == 0
     book.database.close()
+
+
+@contextlib.contextmanager
+def in_flight(short: Path) -> Iterator[socket.socket]:
+    """A connection with an ADD that the agent has begun with."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(60)
+        connection.connect(str(short / "s"))
+        env = [(key.encode(), value.encode()) for key, value in cni_env("ADD").items()]
+        connection.sendall(wire.frame(wire.request(env, json.dumps(conf(short)).encode())))
+        deadline = time.monotonic() + 20
+        while unread(connection):
+            assert time.monotonic() < deadline, "the agent does not listen"
+            time.sleep(0.001)
+        time.sleep(0.3)
+        yield connection
+
+
+def unread(connection: socket.socket) -> int:
+    """Bytes that its peer has not read yet (SIOCOUTQ; see unix(7))."""
+    count = array.array("i", [0])
+    fcntl.ioctl(connection, termios.TIOCOUTQ, count)
+    return count[0]
 
 
 def test_a_second_signal_ends_it_at_once(run: Run, short: Path, sqlite_url: str) -> None:
@@ -155,18 +185,12 @@ def test_a_second_signal_ends_it_at_once(run: Run, short: Path, sqlite_url: str)
     agent = run(sqlite_url)
     other = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with socket.socket(socket.AF_UNIX) as connection:
-        from cni import wire
-
-        connection.connect(str(short / "s"))
-        env = [(key.encode(), value.encode()) for key, value in cni_env("ADD").items()]
-        connection.sendall(wire.frame(wire.request(env, json.dumps(conf(short)).encode())))
-        time.sleep(0.3)
+    with in_flight(short):
         os.kill(agent.pid, signal.SIGTERM)
         time.sleep(0.3)
         assert agent.alive
         os.kill(agent.pid, signal.SIGTERM)
-        assert agent.wait(seconds=3) == 128 + signal.SIGTERM
+        assert agent.wait(seconds=30) == 128 + signal.SIGTERM, "an end that finishes all has another status"
     other.close()
 
 
@@ -198,7 +222,7 @@ def test_queued_dels_are_recorded_after_a_restart(run: Run, short: Path, book: B
     DelQueue(short / "queue").put(Attachment("sandbox1", "eth0", "podnet"))
     agent.start(lambda: "(1 waiting)" in agent.output())
     deadline = time.monotonic() + 20
-    while book.held_by(Attachment("sandbox1", "eth0", "podnet")):
+    while book.held_by(Attachment("sandbox1", "eth0", "podnet")) or list((short / "queue").glob("*.del")):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     agent.kill9()

@@ -39,7 +39,7 @@ def start(short: Path) -> Iterator[Callable[..., Agent]]:
 
     yield start
     for each in made:
-        each.stop(5)
+        each.stop(30)
 
 
 def connect(agent: Agent) -> socket.socket:
@@ -166,7 +166,7 @@ def test_a_request_that_dribbles_is_cut_off(
 ) -> None:
     """Slow on purpose, a byte at a time: its thread is not held for ever."""
     monkeypatch.setattr(module, "PATIENCE", 0.3)
-    frame = wire.frame(wire.request([], b"x" * 1000))
+    frame = wire.frame(wire.request([], b"x" * 10_000))
     with connect(start()) as connection:
         begun = time.monotonic()
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -177,7 +177,7 @@ def test_a_request_that_dribbles_is_cut_off(
         assert (
             Said(*wire.parse_response(body or b"")).json["msg"].startswith("a request did not arrive whole")
         )
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 30, "the whole of it takes 100 seconds"
 
 
 def test_a_request_that_stops_is_cut_off(
@@ -212,7 +212,7 @@ def test_two_hundred_at_once(start: Callable[..., Agent]) -> None:
     together = threading.Barrier(200)
 
     def reply(env: Mapping[str, str], stdin: bytes) -> tuple[int, bytes]:
-        together.wait(30)
+        together.wait(60)
         return 0, stdin
 
     agent = start(reply)
@@ -223,7 +223,7 @@ def test_two_hundred_at_once(start: Callable[..., Agent]) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(90)
     assert sorted(answers, key=int) == [str(i).encode() for i in range(200)]
 
 
@@ -234,7 +234,7 @@ def test_more_than_there_are_workers_wait_their_turn(start: Callable[..., Agent]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert answers == [b'"hello"'] * 50
     assert sum(t.name.startswith("agent-") for t in threading.enumerate()) <= 2
 
@@ -258,17 +258,17 @@ def test_a_peer_that_went_away_before_its_answer_is_forgotten(start: Callable[..
     def reply(env: Mapping[str, str], stdin: bytes) -> tuple[int, bytes]:
         if stdin == b"slow":
             entered.set()
-            assert leave.wait(20)
+            assert leave.wait(60)
         return 0, stdin
 
     agent = start(reply)
     with connect(agent) as connection:
         connection.sendall(wire.frame(wire.request([], b"slow")))
-        assert entered.wait(10)
+        assert entered.wait(20)
     assert asked(agent) == b'"hello"'
     leave.set()
     assert asked(agent) == b'"hello"'
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while agent._connections and time.monotonic() < deadline:
         time.sleep(0.01)
     assert agent._connections == {}
@@ -280,12 +280,12 @@ def test_what_is_said_before_the_answer_waits_for_it(start: Callable[..., Agent]
 
     def reply(env: Mapping[str, str], stdin: bytes) -> tuple[int, bytes]:
         entered.set()
-        assert leave.wait(20)
+        assert leave.wait(60)
         return 0, stdin
 
     with connect(start(reply)) as connection:
         connection.sendall(wire.frame(wire.request([], b"1")))
-        assert entered.wait(10)
+        assert entered.wait(20)
         for piece in (wire.frame(wire.request([], b"2")), wire.frame(wire.request([], b"3"))):
             connection.sendall(piece[:9])
             time.sleep(0.05)
@@ -300,7 +300,7 @@ def test_what_is_said_before_the_answer_waits_for_it(start: Callable[..., Agent]
 
 def test_who_waits_to_be_taken_at_the_end_sees_an_end(start: Callable[..., Agent]) -> None:
     agent = start()
-    assert agent.stop(5)
+    assert agent.stop(30)
     with socket.socket(socket.AF_UNIX) as late, pytest.raises((ConnectionRefusedError, FileNotFoundError)):
         late.connect(str(agent.path))
 
@@ -310,37 +310,38 @@ def test_stop_finishes_what_runs_and_ends_what_waits(start: Callable[..., Agent]
 
     def reply(env: Mapping[str, str], stdin: bytes) -> tuple[int, bytes]:
         entered.set()
-        assert leave.wait(20)
+        assert leave.wait(60)
         return 0, stdin
 
     agent = start(reply)
     answers: list[bytes] = []
     working = threading.Thread(target=lambda: answers.append(asked(agent)))
     working.start()
-    assert entered.wait(10)
+    assert entered.wait(20)
     with connect(agent) as idle:
         finished: list[bool] = []
-        stopping = threading.Thread(target=lambda: finished.append(agent.stop(10)))
+        stopping = threading.Thread(target=lambda: finished.append(agent.stop(30)))
         stopping.start()
         assert idle.recv(1) == b""
         leave.set()
-        working.join(10)
-        stopping.join(10)
+        working.join(30)
+        stopping.join(30)
     assert (answers, finished) == ([b'"hello"'], [True])
     assert not agent.path.exists()
 
 
 def test_stop_does_not_wait_for_ever(start: Callable[..., Agent]) -> None:
-    leave = threading.Event()
+    entered, leave = threading.Event(), threading.Event()
 
     def reply(env: Mapping[str, str], stdin: bytes) -> tuple[int, bytes]:
+        entered.set()
         leave.wait(20)
         return 0, stdin
 
     agent = start(reply)
     with connect(agent) as connection:
         connection.sendall(wire.frame(wire.request([], b"")))
-        time.sleep(0.1)
+        assert entered.wait(20)
         assert agent.stop(0.2) is False
         leave.set()
 

@@ -16,16 +16,16 @@ def test_what_queues_meanwhile_is_one_batch_and_none_is_lost() -> None:
     def run(items: Sequence[int]) -> None:
         seen.append(list(items))
         entered.set()
-        assert leave.wait(10)
+        assert leave.wait(30)
 
     batches: Batches[int] = Batches("test", run)
     batches.start()
     batches.put([0])
-    assert entered.wait(10)
+    assert entered.wait(30)
     batches.put([1, 2])
     batches.put([3])
     leave.set()
-    assert batches.stop(10)
+    assert batches.stop(30)
     assert seen == [[0], [1, 2, 3]]
 
 
@@ -34,15 +34,15 @@ def test_a_batch_has_a_limit() -> None:
     batches: Batches[int] = Batches("test", lambda items: seen.append(len(items)))
     batches.put(range(2 * LIMIT + 1))
     batches.start()
-    assert batches.stop(10)
+    assert batches.stop(30)
     assert seen == [LIMIT, LIMIT, 1]
 
 
 def test_stop_does_not_wait_for_ever() -> None:
     leave = threading.Event()
-    batches: Batches[int] = Batches("test", lambda _: (leave.wait(20), None)[1])
+    batches: Batches[int] = Batches("test", lambda _: (leave.wait(60), None)[1])
     batches.start()
     batches.put([1])
     assert not batches.stop(0.1)
     leave.set()
-    assert batches.stop(10)
+    assert batches.stop(30)

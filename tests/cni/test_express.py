@@ -14,7 +14,7 @@ import pytest
 from cni import wire
 from ledger.claims import Claim
 from tests.cni.conftest import Said, Served
-from tests.cni.test_order import held_up
+from tests.cni.test_order import held_up, until_in_flight
 from tests.servers.agent import cni_env
 
 
@@ -85,6 +85,7 @@ def test_what_queued_together_is_one_batch(served: Served, crowd: Crowd, batches
                 time.sleep(0.001)
             for n in range(1, 31):
                 crowd.send(conf, verb, container=f"c{n}", pod=f"default/c{n}")
+            until_in_flight(served, {f"c{n}": 1 for n in range(31)})
         answers = crowd.answers()
         assert {said.status for said in answers} == {0}
         assert sum(batches) == 31

@@ -40,7 +40,7 @@ def test_another_key_does_not_wait() -> None:
     with lock("a"):
         thread = threading.Thread(target=other)
         thread.start()
-        assert passed.wait(5)
+        assert passed.wait(30)
         thread.join()
         assert len(lock) == 1
     assert len(lock) == 0
@@ -73,7 +73,7 @@ def test_an_attempt_fails_at_once_where_somebody_is_or_waits() -> None:
     thread.start()
     assert not came.wait(0.1)
     lock.release("a")
-    assert came.wait(5)
+    assert came.wait(30)
     thread.join()
     lock.release("b")
     assert len(lock) == 0

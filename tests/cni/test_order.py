@@ -13,8 +13,8 @@ import psycopg
 from ledger.events import Attachment
 from tests.cni.conftest import Said, Served
 
-HELD = 1.0
-"""Seconds that somebody else's transaction holds everything up, well below the lock time-out."""
+HELD = 0.5
+"""Seconds that somebody else's transaction holds up what has come, well below the lock time-out."""
 
 
 @contextlib.contextmanager
@@ -34,6 +34,15 @@ def held_up(served: Served) -> Iterator[None]:
             other.rollback()
 
 
+def until_in_flight(served: Served, verbs: dict[str, int]) -> None:
+    """Wait until the agent has taken so many verbs of each container, and answered none of them."""
+    deadline = time.monotonic() + 30
+    locks = served.desk._containers
+    while {container: users for container, (_, users) in list(locks._held.items())} != verbs:
+        assert time.monotonic() < deadline, f"{verbs} are not in flight"
+        time.sleep(0.001)
+
+
 def test_a_del_waits_for_its_add(served: Served) -> None:
     """The runtime gave up on the ADD, whose client is gone, and sends DEL: nothing leaks."""
     conf = served.conf()
@@ -47,12 +56,16 @@ def test_a_del_waits_for_its_add(served: Served) -> None:
 
     threads = []
     with held_up(served):
-        for name in ("ADD one", "DEL one", "ADD two"):
+        for name, came in (
+            ("ADD one", {"one": 1}),
+            ("DEL one", {"one": 2}),
+            ("ADD two", {"one": 2, "two": 1}),
+        ):
             threads.append(threading.Thread(target=call, args=(name,)))
             threads[-1].start()
-            time.sleep(0.15)
+            until_in_flight(served, came)
+        time.sleep(HELD)
         assert said == {}
-        time.sleep(HELD / 2)
     for thread in threads:
         thread.join(30)
     assert [said[name].status for name in ("ADD one", "DEL one", "ADD two")] == [0, 0, 0]

@@ -19,13 +19,13 @@ def test_jobs_run_at_one_time_up_to_the_limit() -> None:
         with guard:
             inside[0] += 1
             most[0] = max(most[0], inside[0])
-        together.wait(10)
+        together.wait(30)
         with guard:
             inside[0] -= 1
 
     for _ in range(9):
         workers(job)
-    assert workers.stop(10)
+    assert workers.stop(30)
     assert most == [3]
 
 
@@ -40,11 +40,11 @@ def test_one_after_the_other_is_one_thread() -> None:
 
     for _ in range(5):
         workers(job)
-        assert done.acquire(timeout=10)
+        assert done.acquire(timeout=30)
         while workers._unfinished:
             time.sleep(0.001)
     assert len(seen) == 1
-    assert workers.stop(10)
+    assert workers.stop(30)
 
 
 def test_a_job_that_fails_takes_nothing_with_it(caplog: pytest.LogCaptureFixture) -> None:
@@ -52,15 +52,15 @@ def test_a_job_that_fails_takes_nothing_with_it(caplog: pytest.LogCaptureFixture
     done = threading.Event()
     workers(lambda: [][0])
     workers(done.set)
-    assert done.wait(10)
-    assert workers.stop(10)
+    assert done.wait(30)
+    assert workers.stop(30)
     assert "a job failed" in caplog.text
 
 
 def test_stop_does_not_wait_for_ever() -> None:
     workers = Workers(1)
     leave = threading.Event()
-    workers(lambda: (leave.wait(20), None)[1])
+    workers(lambda: (leave.wait(60), None)[1])
     assert not workers.stop(0.1)
     leave.set()
-    assert workers.stop(10)
+    assert workers.stop(30)
