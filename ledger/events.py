@@ -213,6 +213,21 @@ def parse_rfc3339(text: str) -> datetime:
 
 def from_json(raw: Mapping[str, Any]) -> Event:
     """The inverse of :meth:`Event.to_json`. Raises KeyError or ValueError for what is no event."""
+    for name in (
+        "pool",
+        "ip",
+        "namespace",
+        "pod",
+        "podUID",
+        "containerID",
+        "ifName",
+        "network",
+        "node",
+        "reason",
+        "actor",
+    ):
+        if not isinstance(raw.get(name), str | None):
+            raise ValueError(f"{name} is not text")
     kind = Kind(raw["kind"])
     return Event(
         seq=int(raw["seq"]),

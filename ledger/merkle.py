@@ -13,7 +13,7 @@ proof, about three at ten million leaves, and nothing that was stored ever chang
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -44,6 +44,11 @@ TileReader = Callable[[int, int, int], bytes]
 
 def leaf_hash(data: bytes) -> bytes:
     return sha256(b"\0" + data).digest()
+
+
+def leaf_hashes(data: Iterable[bytes]) -> bytes:
+    """The same of many, joined."""
+    return b"".join([sha256(b"\0" + each).digest() for each in data])
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:

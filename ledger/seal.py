@@ -7,9 +7,8 @@ database nor the one kept outside: that is what would betray a database that was
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
@@ -18,13 +17,12 @@ from ledger.errors import InvalidInput, LedgerCorrupt
 from ledger.events import Cursor
 from ledger.fence import raise_fence
 from ledger.files import replace_file
-from ledger.merkle import HASH, TILE, GrowingTree, Node, NotProven, TileReader, consistency_path, root_at
+from ledger.merkle import GrowingTree, NotProven, TileReader, consistency_path, leaf_hashes, root_at
 from ledger.merkle import verify_consistency as check_growth
 from ledger.note import SignerKey
-from ledger.store import Database, seals, stream
+from ledger.store import Database, leaves, seals
 from ledger.store.database import Conflict
-from ledger.store.seals import Batch
-from ledger.store.stream import Leaf
+from ledger.store.leaves import Leaves
 
 CHUNK = 32_768
 """Events read and stored at a time: a few megabytes, and a short write transaction."""
@@ -73,28 +71,6 @@ class Sealed:
         return f"sealed {self.events:,} events; the tree has {self.size:,} entries ({signed})"
 
 
-class Fold:
-    """Leaves in tree order -> batches and nodes to store."""
-
-    def __init__(self, tree: GrowingTree) -> None:
-        self.tree = tree
-
-    def add(self, leaves: Sequence[Leaf]) -> tuple[list[Batch], list[Node]]:
-        """The batches, each within one tile, and the nodes that they completed."""
-        first = self.tree.size
-        hashes = b"".join([sha256(b"\0" + leaf.data).digest() for leaf in leaves])
-        nodes = self.tree.extend(hashes)
-        batches = []
-        at = 0
-        while at < len(leaves):
-            width = min(TILE - (first + at) % TILE, len(leaves) - at)
-            part = leaves[at : at + width]
-            seqs = tuple(leaf.seq for leaf in part)
-            batches.append(Batch(first + at, seqs, hashes[at * HASH : (at + width) * HASH], part[-1].cursor))
-            at += width
-        return batches, nodes
-
-
 class Sealer:
     """Seals one ledger. ``key`` None: events are folded but nothing is signed.
 
@@ -133,23 +109,25 @@ class Sealer:
             read = seals.tiles(tx)
             self._check_signed(size, read, kept)
             tree = GrowingTree.resume(size, read)
-        fold, before = Fold(tree), size
-        while leaves := self._next(cursor):
-            batches, nodes = fold.add(leaves)
+        before = size
+        while (found := self._next(cursor)).seqs:
+            hashes = leaf_hashes(found.data)
+            batches = seals.in_tiles(size, found.seqs, hashes, found.cursor)
             try:
                 with self._database.begin() as tx:
-                    if seals.end(tx)[0] != batches[0].first:
+                    if seals.end(tx)[0] != size:
                         raise Conflict("another sealer was faster")
-                    seals.add(tx, batches, nodes)
+                    seals.add(tx, batches, tree.extend(hashes))
             except Conflict:
-                return Sealed(tree.size - len(leaves) - before, *self._head(), None)
-            cursor = leaves[-1].cursor
-            progress(len(leaves))
+                return Sealed(size - before, *self._head(), None)
+            size = tree.size
+            cursor = found.cursor()
+            progress(len(found.seqs))
         return Sealed(tree.size - before, tree.size, tree.root(), self._sign(tree))
 
-    def _next(self, cursor: Cursor) -> list[Leaf]:
+    def _next(self, cursor: Cursor) -> Leaves:
         with self._database.read() as tx:
-            return stream.leaves_after(tx, cursor, CHUNK)
+            return leaves.after(tx, cursor, CHUNK)
 
     def _head(self) -> tuple[int, bytes]:
         with self._database.read() as tx:

@@ -7,12 +7,21 @@ from collections.abc import Iterator, Sequence
 
 from ledger.checkpoint import Checkpoint, open_checkpoint, peek
 from ledger.errors import InvalidInput
-from ledger.merkle import HASH, TILE, GrowingTree, NotProven, TileReader, fold, leaf_hash, root_at
+from ledger.merkle import (
+    HASH,
+    TILE,
+    GrowingTree,
+    NotProven,
+    TileReader,
+    fold,
+    leaf_hash,
+    leaf_hashes,
+    root_at,
+)
 from ledger.note import VerifierKey
 from ledger.seal import Outside
-from ledger.store import Tx, seals, stream
+from ledger.store import Tx, leaves, seals, stream
 from ledger.store.seals import Batch
-from ledger.store.stream import Leaf
 from ledger.verify import Check, Finding, Progress
 
 BATCHES = 128
@@ -35,14 +44,14 @@ def events(tx: Tx, progress: Progress) -> Iterator[Finding]:
     tree, seen = GrowingTree(), _Seen()
     expected = _nodes(tx)
     while batches := seals.batches(tx, tree.size, BATCHES):
-        leaves = stream.leaves_by_seq(tx, [seq for batch in batches for seq in batch.seqs])
+        found = leaves.by_seq(tx, [seq for batch in batches for seq in batch.seqs])
         for batch in batches:
             if batch.first != tree.size or len(batch.hashes) != len(batch.seqs) * HASH:
                 yield Finding(
                     f"the seal of entries {batch.first} to {batch.end - 1} is damaged or out of order: entry {tree.size} should follow"
                 )
                 return
-            yield from _batch(tx, batch, leaves, seen)
+            yield from _batch(tx, batch, found, seen)
             for node in tree.extend(batch.hashes):
                 stored = next(expected, None)
                 if stored != (node.level, node.index, node.hash):
@@ -89,24 +98,27 @@ class _Seen:
         return byte < len(self._bits) and bool(self._bits[byte] >> bit & 1)
 
 
-def _batch(tx: Tx, batch: Batch, leaves: dict[int, Leaf], seen: _Seen) -> Iterator[Finding]:
+def _batch(tx: Tx, batch: Batch, found: dict[int, bytes], seen: _Seen) -> Iterator[Finding]:
+    same = leaf_hashes([found.get(seq, b"") for seq in batch.seqs]) == batch.hashes
     for at, seq in enumerate(batch.seqs):
         entry = batch.first + at
         if not seen.add(seq):
             yield Finding(f"event {seq} is sealed twice, the second time as entry {entry}", seq=seq)
-        leaf = leaves.get(seq)
+        if same:
+            continue
+        leaf = found.get(seq)
         if leaf is None:
             yield Finding(
                 f"event {seq} was sealed as entry {entry}, but it is not in the ledger any more", seq=seq
             )
-        elif leaf_hash(leaf.data) != batch.hashes[at * HASH : (at + 1) * HASH]:
-            yield _changed(tx, leaf, entry)
+        elif leaf_hash(leaf) != batch.hashes[at * HASH : (at + 1) * HASH]:
+            yield _changed(tx, leaf, seq, entry)
 
 
-def _changed(tx: Tx, leaf: Leaf, entry: int) -> Finding:
+def _changed(tx: Tx, leaf: bytes, seq: int, entry: int) -> Finding:
     """Either the event or its stored hash was changed; the tile's node, where there is one, tells which."""
-    shown = json.loads(leaf.data)
-    what = f"event {leaf.seq} ({shown['kind']} {shown['ip'] or shown['pool']}) is not what was sealed as entry {entry}: "
+    shown = json.loads(leaf)
+    what = f"event {seq} ({shown['kind']} {shown['ip'] or shown['pool']}) is not what was sealed as entry {entry}: "
     tile = entry // TILE
     stored = seals.tiles(tx)
     node = stored(1, tile // TILE, tile % TILE + 1)[-HASH:]
@@ -115,7 +127,7 @@ def _changed(tx: Tx, leaf: Leaf, entry: int) -> Finding:
         what += "its seal was changed"
     else:
         what += "it was changed"
-    return Finding(what, shown["pool"], shown["ip"], leaf.seq)
+    return Finding(what, shown["pool"], shown["ip"], seq)
 
 
 def _intruders(tx: Tx, seen: _Seen, settled: Iterator[int]) -> Iterator[Finding]:

@@ -1,14 +1,23 @@
-"""One line of an export: an event as its leaf, and back into the columns of a row. Pure, and fast where lines are plain."""
+"""The lines of an export: events as their leaves, and back into the columns of rows. Pure.
+
+A tile's lines are read together: as one JSON array, which must be what it is written as again (its keys sorted, as RFC 8785
+asks), and then column by column. What that does not take is read line by line, which says what is wrong.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from itertools import repeat
+from operator import itemgetter
+from typing import Any
 
-from ledger.canonical import leaf_of
+import orjson
+
+from ledger.canonical import MAX_SAFE, canonical
 from ledger.events import Kind, State
-from ledger.store.stream import Row
+from ledger.store.stream import ROW, Row
 
 SCHEMA = 1
 """The shape of events that this program writes. An older one is upcast at read: see ``UPCAST``."""
@@ -16,62 +25,80 @@ SCHEMA = 1
 UPCAST: dict[int, Any] = {}
 """Schema -> a function from an event (as a dict) of that schema to the next. None is needed yet: 1 is the first."""
 
-_KINDS = frozenset(str(kind) for kind in Kind)
-_STATES = frozenset(str(state) for state in State)
-_FIELDS = (
-    "seq", "at", "kind", "pool", "ip", "version", "state", "namespace", "pod", "podUID", "containerID", "ifName", "network",
-    "node", "until", "reason", "actor",
-)  # fmt: skip
+_FIELDS = ROW[:-1]
 _KEYS = frozenset(_FIELDS)
+_KINDS = frozenset(map(str, Kind))
+_STATES = frozenset(map(str, State))
+_TEXT: frozenset[type] = frozenset({str, type(None)})
+_WHOLE: frozenset[type] = frozenset({int})  # a bool is not
+_ATTACHMENT = ("containerID", "ifName", "network")
+_take = itemgetter(*_FIELDS)
 
 
-class Parsed(NamedTuple):
-    """An event of an export. ``plain``: no field needs escaping anywhere. ``row``: as :mod:`ledger.store.stream` has them."""
+class NotAnEvent(ValueError):
+    """The line of that index is not an event as a ledger writes it."""
 
-    row: Row
-    data: bytes
-    plain: bool
-
-
-def parse(data: bytes) -> Parsed:
-    """A line without its newline. ValueError says what is wrong with it."""
-    line = data.decode()
-    if "\\" not in line and line.count('"') == 62 and line.isprintable():
-        found = _plain(line)
-        if found is not None:
-            return Parsed(found, data, True)
-    return Parsed(_any(line, data), data, False)
+    def __init__(self, index: int, why: object) -> None:
+        super().__init__(str(why))
+        self.index = index
 
 
-def _plain(line: str) -> Row | None:
-    """The common event of an address that is not cooling: every field is text without escapes, at a fixed place."""
-    p = line.split('"')
-    actor, at, container, if_name, ip, kind, namespace, network, node, pod, uid, pool, reason = p[3:52:4]
-    seq, state, version = p[54][1:-1], p[57], p[62][1:-1]
-    if line != (
-        f'{{"actor":"{actor}","at":"{at}","containerID":"{container}","ifName":"{if_name}","ip":"{ip}","kind":"{kind}",'
-        f'"namespace":"{namespace}","network":"{network}","node":"{node}","pod":"{pod}","podUID":"{uid}","pool":"{pool}",'
-        f'"reason":"{reason}","seq":{seq},"state":"{state}","until":null,"version":{version}}}'
+def parse(lines: Sequence[bytes]) -> list[Row]:
+    """Lines without their newlines -> rows as :mod:`ledger.store.stream` has them, without ``xid``. Raises NotAnEvent."""
+    rows = _together(lines) if lines else []
+    return rows if rows is not None else [_alone(index, line) for index, line in enumerate(lines)]
+
+
+def _together(lines: Sequence[bytes]) -> list[Row] | None:
+    """Plain events of addresses; None if there is anything else among them."""
+    array = b"[%b]" % b",".join(lines)
+    if rb"\u0000" in array:
+        return None
+    try:
+        events = orjson.loads(array)
+        if len(events) != len(lines) or orjson.dumps(events, option=orjson.OPT_SORT_KEYS) != array:
+            return None
+        if any(len(event) != len(_FIELDS) for event in events):
+            return None
+        columns = list(zip(*map(_take, events), strict=True))
+    except (ValueError, KeyError, TypeError):
+        return None
+    of = dict(zip(_FIELDS, columns, strict=True))
+    if not (
+        all(
+            _are(of[name], _WHOLE) and 1 <= min(of[name]) <= max(of[name]) <= MAX_SAFE
+            for name in ("seq", "version")
+        )
+        and all(_are(of[name], _TEXT) for name in _KEYS - {"seq", "version"})
+        and _KINDS.issuperset(of["kind"])
+        and _STATES.issuperset(of["state"])
+        and not any(None in of[name] for name in ("at", "pool", "ip"))
+        and not any("" in of[name] for name in _ATTACHMENT)
+        and _are_moments(of["at"])
+        and _are_moments([until for until in of["until"] if until is not None])
     ):
         return None
-    if not (seq.isdigit() and version.isdigit() and container and if_name and network) or p[53] != "seq":
-        return None
-    if seq[0] == "0" or version[0] == "0" or kind not in _KINDS or state not in _STATES:
-        return None
-    _moment(at)
-    return (
-        int(seq), at, kind, pool, ip, int(version), state, namespace, pod, uid, container, if_name, network, node, None,
-        reason, actor, None, 0,
-    )  # fmt: skip
+    return list(zip(*columns, repeat(None), strict=False))
 
 
-def _any(line: str, data: bytes) -> Row:
+def _are(column: Sequence[object], types: frozenset[type]) -> bool:
+    return types.issuperset(map(type, column))
+
+
+def _alone(index: int, line: bytes) -> Row:
+    try:
+        return _any(line)
+    except (ValueError, RecursionError) as error:
+        raise NotAnEvent(index, error) from error
+
+
+def _any(line: bytes) -> Row:
     """Any event; it must be written exactly as we write it."""
     raw = json.loads(line)
     if not isinstance(raw, dict) or not raw.keys() - {"spec"} == _KEYS:
         raise ValueError("its fields are not those of an event")
     texts = [raw[name] for name in _FIELDS if name not in ("seq", "version")]
-    if not all(text is None or isinstance(text, str) for text in texts):
+    if not _are(texts, _TEXT):
         raise ValueError("a field is not text")
     for name in ("seq", "version"):
         if type(raw[name]) is not int or raw[name] < 1:
@@ -82,29 +109,30 @@ def _any(line: str, data: bytes) -> Row:
         raise ValueError("it names no pool")
     if (raw["ip"] is None) != (raw["state"] is None) or (raw["ip"] is None) != ("spec" in raw):
         raise ValueError("it is neither an address's nor a pool's")
-    _moment(raw["at"])
-    if raw["until"] is not None:
-        _moment(raw["until"])
-    row = (*(raw[name] for name in _FIELDS), raw.get("spec"), 0)
+    for text in (raw["at"] or "", raw["until"]):
+        if text is not None and not _are_moments([text]):
+            raise ValueError(f"{text!r} is not a time as a ledger writes it")
     if any("\0" in text for text in texts if text):
         raise ValueError("a field holds a NUL, which no database takes")
-    if leaf_of(*row[:18]) != data:
+    if any(raw[name] == "" for name in _ATTACHMENT) or canonical(raw) != line:
         raise ValueError("it is not in canonical form")
-    return row
+    return (*_take(raw), raw.get("spec"))
 
 
-_seconds: set[str] = set()
+def _are_moments(texts: Sequence[str]) -> bool:
+    """RFC 3339 as we write it: ``2026-11-24T10:00:00.123456Z``. Many come within one second."""
+    if not texts:
+        return True
+    fractions = "".join([text[20:26] for text in texts])
+    if not ({len(text) for text in texts} == {27} and {text[26] for text in texts} == {"Z"}):
+        return False
+    return fractions.isascii() and fractions.isdigit() and all(map(_is_second, {text[:20] for text in texts}))
 
 
-def _moment(text: str) -> None:
-    """RFC 3339 as we write it. ValueError."""
-    second, fraction = text[:20], text[20:26]
-    if len(text) != 27 or text[26] != "Z" or not (fraction.isascii() and fraction.isdigit()):
-        raise ValueError(f"{text!r} is not a time as a ledger writes it")
-    if second not in _seconds:  # events come in the order of their times, many to a second
-        if text[10] != "T" or text[19] != ".":
-            raise ValueError(f"{text!r} is not a time as a ledger writes it")
-        datetime.fromisoformat(text)
-        if len(_seconds) > 10_000:
-            _seconds.clear()
-        _seconds.add(second)
+def _is_second(text: str) -> bool:
+    try:
+        return (
+            text[10] == "T" and text[19] == "." and datetime.fromisoformat(text[:19]).isoformat() == text[:19]
+        )
+    except ValueError:
+        return False

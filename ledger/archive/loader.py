@@ -12,18 +12,14 @@ from dataclasses import dataclass
 from ledger import pools, walk
 from ledger.addresses import to_int, to_text
 from ledger.archive.check import Check
-from ledger.archive.lines import Parsed
 from ledger.checkpoint import Checkpoint
 from ledger.errors import InvalidRequest, LedgerCorrupt
 from ledger.events import Cursor, Kind
-from ledger.merkle import HASH, TILE, GrowingTree, Node
+from ledger.merkle import HASH, TILE, GrowingTree
 from ledger.pools import PoolSpec
 from ledger.store import Database, Tx, fences, load, rows, seals
 from ledger.store.rows import Place
-from ledger.store.seals import Batch
-
-BATCH = 32_768
-"""Events a transaction."""
+from ledger.store.stream import POOL, SEQ, Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +47,6 @@ class Loader:
         self._progress = progress
         self._check = Check() if check else None
         self._tree = GrowingTree()
-        self._events: list[Parsed] = []
-        self._hashes: list[bytes] = []
         self._checkpoints: list[tuple[Checkpoint, str]] = []
         self._loaded = 0
         with database.begin() as tx:
@@ -80,24 +74,26 @@ class Loader:
 
     def add(
         self,
-        events: Sequence[Parsed],
-        hashes: Sequence[bytes],
+        rows: Sequence[Row],
+        hashes: bytes,
         checkpoints: Sequence[tuple[Checkpoint, str]] = (),
     ) -> None:
-        """The next events in tree order, with the hashes of their leaves. LedgerCorrupt names one that may not follow."""
-        for parsed in events if self._check else ():
-            assert self._check is not None
-            if why := self._check.wrong(parsed.row):
-                raise LedgerCorrupt(f"event {parsed.row[0]}: {why}", seq=parsed.row[0])
-        self._events += events
-        self._hashes += hashes
+        """The next events in tree order, with the joined hashes of their leaves: one transaction.
+
+        LedgerCorrupt names one that may not follow.
+        """
+        if self._check is not None and (wrong := self._check.wrong(rows)):
+            seq, why = wrong
+            raise LedgerCorrupt(f"event {seq}: {why}", seq=seq)
         self._checkpoints += checkpoints
-        while len(self._events) >= BATCH:
-            self._write(BATCH)
+        skip = min(max(self._before - self._tree.size, 0), len(rows))
+        if skip:
+            self._skip(hashes[: skip * HASH])
+        self._write(rows[skip:], hashes[skip * HASH :])
+        self._progress(len(rows))
 
     def finish(self) -> Loaded:
         """Everything that came is in the database; now make the state. One transaction."""
-        self._write(len(self._events))
         if self._tree.size < self._before:
             self._foreign()
         with self._database.begin() as tx:
@@ -105,46 +101,22 @@ class Loader:
             rebuild(tx)
         return Loaded(self._tree.size, self._tree.size - self._before, self._tree.root())
 
-    def _write(self, count: int) -> None:
-        events, hashes = self._events[:count], self._hashes[:count]
-        self._events, self._hashes = self._events[count:], self._hashes[count:]
-        skip = min(max(self._before - self._tree.size, 0), len(events))
-        if skip:
-            self._skip(hashes[:skip])
-            events, hashes = events[skip:], hashes[skip:]
+    def _write(self, rows: Sequence[Row], hashes: bytes) -> None:
         first = self._tree.size
+        nodes = self._tree.extend(hashes)
         with self._database.begin() as tx:
-            if events:
-                for name in dict.fromkeys(parsed.row[3] for parsed in events):
+            if rows:
+                for name in dict.fromkeys(row[POOL] for row in rows):
                     if name not in self._pools:
                         self._pools[name] = load.create_pool(tx, name)
-                cursor = load.insert(tx, [p.row for p in events], [p.plain for p in events], self._pools)
+                cursor = load.insert(tx, rows, self._pools)
                 # SQLite follows by position alone: the cursor is behind whatever has come so far
                 self._loaded = max(self._loaded, cursor.seq)
                 if tx.sqlite:
                     cursor = Cursor(0, self._loaded)
-                nodes = self._tree.extend(b"".join(hashes))
-                self._seal(tx, first, events, hashes, cursor, nodes)
+                seqs = [row[SEQ] for row in rows]
+                seals.add(tx, seals.in_tiles(first, seqs, hashes, lambda _: cursor), nodes)
             self._keep_checkpoints(tx)
-        self._progress(len(events))
-
-    def _seal(
-        self,
-        tx: Tx,
-        first: int,
-        events: Sequence[Parsed],
-        hashes: Sequence[bytes],
-        cursor: Cursor,
-        nodes: Sequence[Node],
-    ) -> None:
-        batches, at = [], 0
-        while at < len(events):
-            width = min(TILE - (first + at) % TILE, len(events) - at)
-            part = slice(at, at + width)
-            seqs = tuple(parsed.row[0] for parsed in events[part])
-            batches.append(Batch(first + at, seqs, b"".join(hashes[part]), cursor))
-            at += width
-        seals.add(tx, batches, nodes)
 
     def _keep_checkpoints(self, tx: Tx) -> None:
         ready = [(c, note) for c, note in self._checkpoints if c.size <= self._tree.size]
@@ -153,13 +125,13 @@ class Loader:
             if not seals.has_checkpoint(tx, checkpoint.origin, checkpoint.size):
                 seals.add_checkpoint(tx, checkpoint.origin, checkpoint.size, checkpoint.root, note)
 
-    def _skip(self, hashes: Sequence[bytes]) -> None:
+    def _skip(self, hashes: bytes) -> None:
         """What an interrupted import has loaded must be the beginning of this one."""
         first = self._tree.size
-        self._tree.extend(b"".join(hashes))
+        self._tree.extend(hashes)
         with self._database.read() as tx:
-            stored = b"".join(b.hashes for b in seals.batches(tx, first, len(hashes) // TILE + 2))
-        if stored[: len(hashes) * HASH] != b"".join(hashes):
+            stored = b"".join(b.hashes for b in seals.batches(tx, first, len(hashes) // HASH // TILE + 2))
+        if stored[: len(hashes)] != hashes:
             self._foreign()
 
     def _foreign(self) -> None:

@@ -10,23 +10,23 @@ import json
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 import zstandard
 
 from ledger.archive.check import Check
-from ledger.archive.lines import SCHEMA, Parsed, parse
+from ledger.archive.lines import SCHEMA, NotAnEvent, parse
 from ledger.checkpoint import Checkpoint, peek
 from ledger.errors import InvalidInput, LedgerError
-from ledger.merkle import TILE, GrowingTree
+from ledger.merkle import HASH, TILE, GrowingTree, leaf_hashes
+from ledger.store.stream import SEQ, Row
 
 FORMAT = "ipam-ledger/export/v1"
 MAX_LINE = 4_000_000
 """Bytes; a pool's event carries its spec, which is bounded at about one."""
 
-TAKE = 8_192
+TAKE = 32_768
 """Events handed out at a time, or a few more: up to the end of a tile."""
 
 _BLOCK = 1 << 18
@@ -56,10 +56,10 @@ class Header:
 
 @dataclass(slots=True)
 class Chunk:
-    """Events that were vouched for, then the checkpoints that stand after them. ``hashes``: of their leaves."""
+    """Events that were vouched for, then the checkpoints that stand after them. ``hashes``: of their leaves, joined."""
 
-    events: list[Parsed] = field(default_factory=list)
-    hashes: list[bytes] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    hashes: bytes = b""
     checkpoints: list[tuple[Checkpoint, str]] = field(default_factory=list)
 
 
@@ -92,36 +92,47 @@ class Reader:
         self._lines = _Lines(source, stream)
         self.header = self._header()
         self._chunk = Chunk()
+        self._hashes: list[bytes] = []  # of the chunk's leaves, still to be joined
 
     def chunks(self) -> Iterator[Chunk]:
         """Everything up to the trailer; of a followed export, everything up to the last mark."""
-        tail: list[bytes] = []  # leaf hashes of the tile that is being read
+        events: list[bytes] = []  # lines that stand together, and are read when another line ends them
+        tail = b""  # leaf hashes of the tile that is being read
+        room = TILE  # for events in it
         try:
             for line in self._lines:
-                if tail and (self.tree.size + len(tail)) % TILE == 0 and not line.startswith(b'{"tile":'):
+                if room == 0 and not line.startswith(b'{"tile":'):
                     self._damaged("a tile line is missing before this one")
                 if line.startswith(b'{"actor":'):
-                    tail.append(self._event(line))
+                    events.append(line)
+                    room -= 1
                     continue
-                raw = self._json(line)
-                match raw:
+                tail += self._events(events)
+                match self._json(line):
                     case {"tile": int(index), "root": str(root)}:
                         self._tile(index, root, tail)
-                        tail = []
-                        if len(self._chunk.events) >= TAKE:
+                        tail, room = b"", TILE
+                        if len(self._chunk.rows) >= TAKE:
                             yield self._take()
                     case {"checkpoint": str(note)}:
                         self._checkpoint(note, tail)
                     case {
-                        "mark": {"events": int(events), "root": str(root), "xid": int(xid), "seq": int(seq)}
+                        "mark": {
+                            "events": int(events_before),
+                            "root": str(root),
+                            "xid": int(xid),
+                            "seq": int(seq),
+                        }
                     }:
-                        self._vouch(events, root, tail)
-                        self.mark = Mark(events, xid, seq)
+                        self._vouch(events_before, root, tail)
+                        tail = b""
+                        self.mark = Mark(events_before, xid, seq)
                         yield self._take()
-                    case {"end": {"events": int(events), "root": str(root)}}:
-                        self._vouch(events, root, tail)
-                        if events != (self.header.events if self.header.events is not None else events):
-                            self._damaged(f"the header promised {self.header.events} events")
+                    case {"end": {"events": int(events_before), "root": str(root)}}:
+                        self._vouch(events_before, root, tail)
+                        promised = self.header.events
+                        if promised is not None and events_before != promised:
+                            self._damaged(f"the header promised {promised} events")
                         self.ended = True
                         yield self._take()
                         self._nothing_more()
@@ -134,7 +145,7 @@ class Reader:
             return  # the writer was killed amid a batch; what was not marked is not handed out
         if not self.header.followed:
             self._damaged("there is no trailer", at_end=True)
-        if self._chunk.events:
+        if events or self._chunk.rows:
             self._chunk = Chunk()
             self._lines.cut = True
 
@@ -164,25 +175,27 @@ class Reader:
             )  # fmt: skip
         return header
 
-    def _event(self, line: bytes) -> bytes:
-        digest = sha256(b"\0" + line).digest()
+    def _events(self, lines: list[bytes]) -> bytes:
+        """Take these lines, and clear them; the joined hashes of their leaves."""
+        hashes = leaf_hashes(lines)
         try:
-            self._chunk.events.append(parse(line))
-        except (ValueError, RecursionError) as error:
+            self._chunk.rows += parse(lines)
+        except NotAnEvent as error:
+            self._lines.number -= len(lines) - error.index
             self._damaged(f"not an event: {error}")
-        self._chunk.hashes.append(digest)
-        return digest
+        self._hashes.append(hashes)
+        lines.clear()
+        return hashes
 
-    def _tile(self, index: int, root: str, tail: list[bytes]) -> None:
-        if len(tail) + self.tree.size % TILE != TILE or index != (self.tree.size + len(tail)) // TILE - 1:
+    def _tile(self, index: int, root: str, tail: bytes) -> None:
+        if self.tree.size % TILE + len(tail) // HASH != TILE or index != self.tree.size // TILE:
             self._damaged(f"tile {index} does not belong here: an event is missing, or there is one too many")
-        nodes = self.tree.extend(b"".join(tail))
+        nodes = self.tree.extend(tail)
         if not nodes or nodes[0].hash != self._hash(root):
             self._changed()
 
-    def _vouch(self, events: int, root: str, tail: list[bytes]) -> None:
-        self.tree.extend(b"".join(tail))
-        tail.clear()
+    def _vouch(self, events: int, root: str, tail: bytes) -> None:
+        self.tree.extend(tail)
         if events != self.tree.size:
             self._damaged(f"{events} events should stand before this line, there are {self.tree.size}")
         if self.tree.root() != self._hash(root):
@@ -190,30 +203,31 @@ class Reader:
 
     def _changed(self) -> None:
         """The tile that was just read is not the one that was written."""
-        events = self._chunk.events
         last = self.tree.size
         first = (last - 1) // TILE * TILE
-        seqs = [parsed.row[0] for parsed in events[-(last - first) :]]
+        seqs = [row[SEQ] for row in self._chunk.rows[-(last - first) :]]
         self._damaged(
             f"the events before this line are not those that were written; the change is in one of {len(seqs)}, from event "
             f"{seqs[0] if seqs else '?'} to event {seqs[-1] if seqs else '?'}"
         )
 
-    def _checkpoint(self, note: str, tail: list[bytes]) -> None:
+    def _checkpoint(self, note: str, tail: bytes) -> None:
         try:
             checkpoint = peek(note)
         except LedgerError as error:
             self._damaged(f"not a checkpoint: {error}")
-        size = self.tree.size + len(tail)
+        size = self.tree.size + len(tail) // HASH
         if checkpoint.size != size:
             self._damaged(f"a checkpoint of {checkpoint.size} entries stands after {size}")
-        if self.tree.root_after(b"".join(tail)) != checkpoint.root:
+        if self.tree.root_after(tail) != checkpoint.root:
             self._damaged("the events before it are not those that this checkpoint signs")
         self._chunk.checkpoints.append((checkpoint, note))
 
     def _take(self) -> Chunk:
         self.vouched = self.tree.size, self.tree.root()
         chunk, self._chunk = self._chunk, Chunk()
+        chunk.hashes = b"".join(self._hashes)
+        self._hashes.clear()
         return chunk
 
     def _nothing_more(self) -> None:
@@ -317,12 +331,12 @@ def check_file(path: Path, progress: Callable[[int], object] = lambda events: No
     with path.open("rb") as stream:
         reader = Reader(str(path), stream)
         for chunk in reader.chunks():
-            for parsed in chunk.events:
-                if why := check.wrong(parsed.row):
-                    raise Damaged(str(path), f"at event {parsed.row[0]}", why)
-            events += len(chunk.events)
+            if wrong := check.wrong(chunk.rows):
+                seq, why = wrong
+                raise Damaged(str(path), f"at event {seq}", why)
+            events += len(chunk.rows)
             newest = chunk.checkpoints[-1] if chunk.checkpoints else newest
-            progress(len(chunk.events))
+            progress(len(chunk.rows))
     note = None
     if reader.unmarked:
         note = f"the file ends amid a batch after {events:,} events; what came behind is not known"

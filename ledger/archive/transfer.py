@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from hashlib import sha256
 from pathlib import Path
 
 from ledger.archive.lines import parse
@@ -13,7 +12,9 @@ from ledger.archive.order import in_tree_order
 from ledger.archive.reader import Checked, Damaged, Reader
 from ledger.checkpoint import peek
 from ledger.events import rfc3339
+from ledger.merkle import HASH
 from ledger.store import Database
+from ledger.store.stream import AT
 
 Progress = Callable[[int], object]
 
@@ -37,7 +38,7 @@ def import_file(
     with path.open("rb") as source:
         reader = Reader(str(path), source)
         for chunk in reader.chunks():
-            loader.add(chunk.events, chunk.hashes, chunk.checkpoints)
+            loader.add(chunk.rows, chunk.hashes, chunk.checkpoints)
         note = "the file ends amid a batch; what came behind is not known" if reader.unmarked else None
     if checked is not None and reader.vouched != (checked.events, checked.root):
         raise Damaged(str(path), "while it was loaded", "it is not the file that was checked")
@@ -61,11 +62,12 @@ def replay_into(
     loader = Loader(target, reason=reason, actor=actor, progress=progress)
     complete = True
     with source.read() as tx:
-        for leaves, note in in_tree_order(tx):
-            kept = [parse(leaf.data) for leaf in leaves]
-            if bound is not None:
-                kept = [parsed for parsed in kept if parsed.row[1] <= bound]
-                complete = complete and len(kept) == len(leaves)
-            hashes = [sha256(b"\0" + parsed.data).digest() for parsed in kept]
-            loader.add(kept, hashes, [(peek(note.note), note.note)] if note and complete else [])
+        for part in in_tree_order(tx):
+            rows, hashes, note = parse(part.data), part.hashes, part.note
+            if bound is not None and any(row[AT] > bound for row in rows):
+                kept = [index for index, row in enumerate(rows) if row[AT] <= bound]
+                rows = [rows[index] for index in kept]
+                hashes = b"".join(hashes[index * HASH : (index + 1) * HASH] for index in kept)
+                complete = False
+            loader.add(rows, hashes, [(peek(note.note), note.note)] if note and complete else [])
     return loader.finish()

@@ -5,22 +5,21 @@ from __future__ import annotations
 import json
 import os
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import IO
 
 import zstandard
 
-from ledger.archive.lines import SCHEMA, Parsed
-from ledger.archive.order import BATCHES, CHUNK, in_tree_order, sealed
+from ledger.archive.lines import SCHEMA
+from ledger.archive.order import BATCHES, CHUNK, Part, in_tree_order, sealed
 from ledger.archive.reader import FORMAT, Damaged, Reader
 from ledger.errors import InvalidInput, LedgerCorrupt
 from ledger.events import Cursor, rfc3339
-from ledger.merkle import TILE, GrowingTree
-from ledger.store import Database, Tx, seals, stream
-from ledger.store.stream import Leaf
+from ledger.merkle import HASH, TILE, GrowingTree, leaf_hash, leaf_hashes
+from ledger.store import Database, Tx, leaves, seals, stream
+from ledger.store.stream import SEQ
 
 LEVEL = 3
 
@@ -56,11 +55,11 @@ def export(database: Database, out: IO[bytes], progress: Progress = lambda event
         ) as sink:
             pen = _Pen(sink.write)
             pen.json(head)
-            for leaves, note in in_tree_order(tx):
-                pen.events(leaves)
-                if note is not None:
-                    pen.json({"checkpoint": note.note})
-                progress(len(leaves))
+            for part in in_tree_order(tx):
+                pen.events(part.data, part.hashes)
+                if part.note is not None:
+                    pen.json({"checkpoint": part.note.note})
+                progress(len(part.data))
             if pen.tree.size != head["events"]:
                 raise LedgerCorrupt(
                     f"the ledger holds {head['events']} events, but {pen.tree.size} of them can be read in order; run `ipam-ledger verify`"
@@ -100,27 +99,26 @@ class Follow:
         written = 0
         while True:
             with self._database.read() as tx:
-                leaves, cursor = self._next(tx)
-            if not leaves:
+                part, cursor = self._next(tx)
+            if not part.data:
                 return written
-            self._pen.events(leaves)
+            self._pen.events(part.data, part.hashes)
             self._cursor = cursor
             self._mark()
-            written += len(leaves)
+            written += len(part.data)
 
     def close(self) -> None:
         self._file.close()
 
-    def _next(self, tx: Tx) -> tuple[list[Leaf], Cursor]:
+    def _next(self, tx: Tx) -> tuple[Part, Cursor]:
         if self._behind:
             # What is sealed comes in the order of its seals: that of a ledger that was imported is not that of its xids
             batches = seals.batches(tx, self._pen.tree.size, BATCHES)
             if batches and batches[0].first == self._pen.tree.size:
-                found = stream.leaves_by_seq(tx, [seq for batch in batches for seq in batch.seqs])
-                return [leaf for batch in batches for leaf in sealed(batch, found)], batches[-1].cursor
+                return Part(*sealed(tx, batches)), batches[-1].cursor
             self._behind = False
-        leaves = stream.leaves_after(tx, self._cursor, CHUNK)
-        return leaves, leaves[-1].cursor if leaves else self._cursor
+        found = leaves.after(tx, self._cursor, CHUNK)
+        return Part(found.data, leaf_hashes(found.data)), found.cursor() if found.seqs else self._cursor
 
     def _resume(self, path: Path) -> bool:
         if not path.exists() or not _whole_frames(path):
@@ -129,10 +127,10 @@ class Follow:
             reader = Reader(str(path), _Whole(source, _whole_frames(path)))
             if not reader.header.followed:
                 raise InvalidInput("-o", str(path), "holds a finished export; follow into another file")
-            last: Parsed | None = None
+            last: tuple[int, bytes] | None = None
             for chunk in reader.chunks():
-                self._pen.tree.extend(b"".join(chunk.hashes))
-                last = chunk.events[-1] if chunk.events else last
+                self._pen.tree.extend(chunk.hashes)
+                last = (chunk.rows[-1][SEQ], chunk.hashes[-HASH:]) if chunk.rows else last
         mark = reader.mark
         if mark is None or mark.events != self._pen.tree.size:
             raise Damaged(str(path), "before its first mark", "begin a new file")
@@ -142,16 +140,17 @@ class Follow:
             target.truncate(_whole_frames(path))
         return True
 
-    def _same_ledger(self, path: Path, last: Parsed | None) -> None:
-        """The newest event of the file must be the one at its position here, or the file follows another history."""
+    def _same_ledger(self, path: Path, last: tuple[int, bytes] | None) -> None:
+        """The newest event of the file (its position and leaf hash) must be the one here, or the file follows another history."""
         if last is None:
             return
+        seq, digest = last
         with self._database.read() as tx:
-            here = stream.leaves_by_seq(tx, [last.row[0]]).get(last.row[0])
-        if here is None or here.data != last.data:
+            here = leaves.by_seq(tx, [seq]).get(seq)
+        if here is None or leaf_hash(here) != digest:
             raise InvalidInput(
                 "-o", str(path),
-                f"follows another ledger, or this one went back in time: its newest event, {last.row[0]}, is not the one here",
+                f"follows another ledger, or this one went back in time: its newest event, {seq}, is not the one here",
             )  # fmt: skip
 
     def _frame(self, data: bytes) -> None:
@@ -218,14 +217,13 @@ class _Pen:
     def json(self, value: object) -> None:
         self._write(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
 
-    def events(self, leaves: list[Leaf]) -> None:
+    def events(self, data: Sequence[bytes], hashes: bytes) -> None:
+        """Leaves with their joined hashes, and a line behind each tile that they fill."""
         at = 0
-        while at < len(leaves):
-            width = min(TILE - self.tree.size % TILE, len(leaves) - at)
-            part = leaves[at : at + width]
-            self._write(b"\n".join([leaf.data for leaf in part]) + b"\n")
-            hashes = b"".join([sha256(b"\0" + leaf.data).digest() for leaf in part])
-            for node in self.tree.extend(hashes):
+        while at < len(data):
+            end = min(at + TILE - self.tree.size % TILE, len(data))
+            self._write(b"\n".join(data[at:end]) + b"\n")
+            for node in self.tree.extend(hashes[at * HASH : end * HASH]):
                 if node.level == 1:
                     self.json({"tile": node.index, "root": b64encode(node.hash).decode()})
-            at += width
+            at = end

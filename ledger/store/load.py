@@ -11,12 +11,14 @@ import sqlalchemy as sa
 from ledger.events import Cursor
 from ledger.schema import address, ledger, pool, seal
 from ledger.store.database import Tx
-from ledger.store.stream import Row
+from ledger.store.stream import COPY_NULL, ROW, SEQ, Row
 
 _COLUMNS = (
-    "seq, xid, at, pool_id, ip, version, kind, state, namespace, pod, pod_uid, container_id, if_name, network, node, until, "
+    "seq, at, kind, pool_id, ip, version, state, namespace, pod, pod_uid, container_id, if_name, network, node, until, "
     "reason, actor, spec"
 )
+"""In the order of ``ROW``."""
+
 # SQLite's guard looks up the stream at every insert, so those indexes stay there
 _INDEXES = ("ledger_pod_idx", "ledger_at_idx", "ledger_commit_idx")
 _STREAMS = ("ledger_stream_key", "ledger_pool_stream_key")
@@ -78,95 +80,55 @@ def create_pool(tx: Tx, name: str) -> int:
     return int(tx.execute(sa.insert(pool).values(**values).returning(pool.c.id)).scalar_one())
 
 
-def insert(tx: Tx, rows: Sequence[Row], plain: Sequence[bool], pools: Mapping[str, int]) -> Cursor:
+def insert(tx: Tx, rows: Sequence[Row], pools: Mapping[str, int]) -> Cursor:
     """Append events with their own positions; returns the cursor behind them all.
 
-    ``plain``: of which rows no field needs escaping. The order of the seals is kept beside; here all are of one transaction.
+    The order of the seals is kept beside; here all are of one transaction.
     """
-    newest = max(row[0] for row in rows)
     driver: Any = tx.connection.connection.driver_connection
+    newest = max(row[SEQ] for row in rows)
+    columns = _columns(rows, pools)
     if tx.sqlite:
-        marks = ", ".join("?" * 19)
+        marks = ", ".join("?" * len(columns))
         driver.executemany(
-            f"INSERT INTO ledger ({_COLUMNS}) VALUES ({marks})",  # noqa: S608
-            [_values(row, pools) for row in rows],
+            f"INSERT INTO ledger ({_COLUMNS}, xid) VALUES ({marks}, 0)",  # noqa: S608
+            zip(*columns, strict=True),
         )
         return Cursor(0, newest)
-    xid = int(tx.connection.exec_driver_sql("SELECT pg_current_xact_id()::text").scalar_one())
-    text = str(xid)
-    lines = [
-        _plain(row, pools[row[3]], text) if easy else _escaped(row, pools, text)
-        for row, easy in zip(rows, plain, strict=True)
-    ]
-    with driver.cursor() as cursor, cursor.copy(f"COPY ledger ({_COLUMNS}) FROM STDIN") as copy:
+    xid = tx.connection.exec_driver_sql("SELECT pg_current_xact_id()::text").scalar_one()
+    lines = list(map("\t".join, zip(*map(_copied, columns), strict=True)))
+    end = f"\t{xid}\n"
+    with driver.cursor() as cursor, cursor.copy(f"COPY ledger ({_COLUMNS}, xid) FROM STDIN") as copy:
         for at in range(0, len(lines), 1_000):
-            copy.write("".join(lines[at : at + 1_000]))
-    return Cursor(xid, newest)
+            copy.write(end.join(lines[at : at + 1_000]) + end)
+    return Cursor(int(xid), newest)
 
 
-def _plain(row: Row, pool_id: int, xid: str) -> str:
-    (
-        seq,
-        at,
-        kind,
-        _,
-        ip,
-        version,
-        state,
-        namespace,
-        pod,
-        uid,
-        container,
-        if_name,
-        network,
-        node,
-        _,
-        reason,
-        actor,
-    ) = row[:17]
-    return (
-        f"{seq}\t{xid}\t{at}\t{pool_id}\t{ip}\t{version}\t{kind}\t{state}\t{namespace}\t{pod}\t{uid}\t{container}\t{if_name}\t"
-        f"{network}\t{node}\t\\N\t{reason}\t{actor}\t\\N\n"
-    )
+def _columns(rows: Sequence[Row], pools: Mapping[str, int]) -> list[Sequence[Any]]:
+    """Those of ``_COLUMNS``."""
+    of: dict[str, Sequence[Any]] = dict(zip(ROW, zip(*rows, strict=True), strict=True))
+    of["pool"] = [pools[name] for name in of["pool"]]
+    for name in ("containerID", "ifName", "network"):
+        if None in of[name]:  # an attachment's text may be empty, which a leaf shows as null
+            pairs = zip(of[name], of["ip"], strict=True)
+            of[name] = [None if ip is None else text or "" for text, ip in pairs]
+    of["spec"] = [None if spec is None else _json(spec) for spec in of["spec"]]
+    return list(of.values())
 
 
-def _values(row: Row, pools: Mapping[str, int]) -> tuple[Any, ...]:
-    (
-        seq,
-        at,
-        kind,
-        name,
-        ip,
-        version,
-        state,
-        namespace,
-        pod,
-        uid,
-        container,
-        if_name,
-        network,
-        node,
-        until,
-        reason,
-        actor,
-    ) = row[:17]
-    if ip is not None:  # an attachment's text may be empty, which a leaf shows as null
-        container, if_name, network = container or "", if_name or "", network or ""
-    spec = (
-        None
-        if row[17] is None
-        else json.dumps(row[17], ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    )
-    return (
-        seq, 0, at, pools[name], ip, version, kind, state, namespace, pod, uid, container, if_name, network, node, until,
-        reason, actor, spec,
-    )  # fmt: skip
+def _json(spec: Any) -> str:
+    return json.dumps(spec, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
-def _escaped(row: Row, pools: Mapping[str, int], xid: str) -> str:
-    values = list(_values(row, pools))
-    values[1] = xid
-    return "\t".join("\\N" if v is None else str(v).translate(_ESCAPES) for v in values) + "\n"
+def _copied(column: Sequence[Any]) -> Sequence[str]:
+    """A column in COPY's text format."""
+    try:
+        texts, all_of_it = column, "".join(column)
+    except TypeError:  # there are nulls, or numbers
+        return [COPY_NULL if value is None else str(value).translate(_ESCAPES) for value in column]
+    if "\\" in all_of_it or not all_of_it.isprintable():
+        return [text.translate(_ESCAPES) for text in texts]
+    return texts
 
 
 def finish(tx: Tx) -> None:

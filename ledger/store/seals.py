@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -64,6 +64,20 @@ def from_runs(text: str) -> tuple[int, ...]:
             raise ValueError(f"{part!r} is longer than a tile")
         seqs.extend(range(int(first), upto + 1))
     return tuple(seqs)
+
+
+def in_tiles(first: int, seqs: Sequence[int], hashes: bytes, cursor: Callable[[int], Cursor]) -> list[Batch]:
+    """Events in tree order from place ``first``, with their joined hashes, cut at the ends of tiles.
+
+    ``cursor``: of the event of an index, behind which a batch ends.
+    """
+    out, at = [], 0
+    while at < len(seqs):
+        end = min(at + TILE - (first + at) % TILE, len(seqs))
+        part = hashes[at * HASH : end * HASH]
+        out.append(Batch(first + at, tuple(seqs[at:end]), part, cursor(end - 1)))
+        at = end
+    return out
 
 
 def end(tx: Tx) -> tuple[int, Cursor]:

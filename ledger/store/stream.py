@@ -1,7 +1,7 @@
 """Reading many events fast: what seals, exports and verification stream through.
 
-``leaves…`` gives each event as its leaf, ready to be hashed or written. ``after`` and ``by_seq`` give rows. A row is a tuple: the columns in the order of :func:`ledger.canonical.leaf_of`, then ``xid``. ``spec`` is parsed;
-``seq``, ``version`` and ``xid`` are numbers; everything else is text as it stands in the leaf.
+A row is a tuple: the columns in the order of ``ROW``, then ``xid``. ``spec`` is parsed; ``seq``, ``version`` and ``xid``
+are numbers; everything else is text as it stands in the leaf (:mod:`ledger.store.leaves`).
 """
 
 from __future__ import annotations
@@ -9,12 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 
-from ledger.canonical import COPY_NULL, leaf_of, leaf_of_copy
-from ledger.errors import LedgerCorrupt
 from ledger.events import Attachment, Cursor, Event, Kind, Owner, State, parse_rfc3339
 from ledger.schema import ledger
 from ledger.store.database import Tx
@@ -22,27 +20,21 @@ from ledger.store.database import Tx
 Row = tuple[Any, ...]
 
 
-class Leaf(NamedTuple):
-    """An event as its leaf in the Merkle tree, with where it stands."""
+ROW = (
+    "seq", "at", "kind", "pool", "ip", "version", "state", "namespace", "pod", "podUID", "containerID", "ifName", "network",
+    "node", "until", "reason", "actor", "spec",
+)  # fmt: skip
+SEQ, AT, POOL, XID = 0, 1, 3, 18
 
-    seq: int
-    xid: int
-    data: bytes
+COPY_NULL = r"\N"
+"""How COPY writes a null: no other field can be that, since a backslash of a value comes doubled."""
 
-    @property
-    def cursor(self) -> Cursor:
-        return Cursor(self.xid, self.seq)
-
-
-SEQ, XID = 0, 18
-
-_PG_TIME = """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+PG_TIME = """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 _PG = f"""
-    SELECT l.seq, {_PG_TIME.format("l.at")}, l.kind, p.name, host(l.ip), l.version, l.state, l.namespace, l.pod, l.pod_uid,
-           l.container_id, l.if_name, l.network, l.node, {_PG_TIME.format("l.until")}, l.reason, l.actor, l.spec::text, l.xid
+    SELECT l.seq, {PG_TIME.format("l.at")}, l.kind, p.name, host(l.ip), l.version, l.state, l.namespace, l.pod, l.pod_uid,
+           l.container_id, l.if_name, l.network, l.node, {PG_TIME.format("l.until")}, l.reason, l.actor, l.spec::text, l.xid
     FROM ledger l LEFT JOIN pool p ON p.id = l.pool_id
 """  # noqa: S608 - constants only; below, numbers only
-_LISTED = "WHERE l.seq IN (SELECT value FROM json_each(?))"
 _SQLITE = """
     SELECT l.seq, l.at, l.kind, p.name, l.ip, l.version, l.state, l.namespace, l.pod, l.pod_uid,
            l.container_id, l.if_name, l.network, l.node, l.until, l.reason, l.actor, l.spec, l.xid
@@ -57,79 +49,37 @@ def after(tx: Tx, cursor: Cursor, limit: int) -> list[Row]:
     """The next events in commit order, only those that nothing can come before any more."""
     if tx.sqlite:
         return _rows(tx, f"{_SQLITE} WHERE l.seq > ? ORDER BY l.seq LIMIT ?", (cursor.seq, limit))
-    return _rows(tx, _next(cursor, limit))
+    return _rows(tx, f"{_PG} {following(cursor, limit)}")
 
 
-def _next(cursor: Cursor, limit: int, settled: bool = True) -> str:
+def following(cursor: Cursor, limit: int, *, settled: bool = True) -> str:
+    """PostgreSQL's clauses for the next of ``ledger l`` in commit order. ``settled`` False: also what others may still come before."""
     where = f"WHERE (l.xid, l.seq) > ('{int(cursor.xid)}'::xid8, {int(cursor.seq)})"
     if settled:
         where += f" AND {_SETTLED}"
-    return f"{_PG} {where} ORDER BY l.xid, l.seq LIMIT {int(limit)}"
+    return f"{where} ORDER BY l.xid, l.seq LIMIT {int(limit)}"
 
 
 def by_seq(tx: Tx, seqs: Sequence[int]) -> dict[int, Row]:
     """The events of these positions that there are."""
     if not seqs:
         return {}
-    if not tx.sqlite:
-        found = _rows(tx, _these(seqs))
-    elif _dense(seqs):
-        found = _rows(tx, f"{_SQLITE} WHERE l.seq BETWEEN ? AND ?", (min(seqs), max(seqs)))
-    else:
-        found = _rows(tx, _SQLITE + _LISTED, (json.dumps(list(seqs)),))
+    where, parameters = these(tx, seqs)
+    found = _rows(tx, f"{_SQLITE if tx.sqlite else _PG} {where}", parameters)
     wanted = set(seqs)
     return {row[SEQ]: row for row in found if row[SEQ] in wanted}
 
 
-def _dense(seqs: Sequence[int]) -> bool:
-    """Tree order is nearly seq order, so a range serves; only where a slow transaction tore it apart, a list."""
-    return max(seqs) - min(seqs) < 4 * len(seqs) + 1_000
+def these(tx: Tx, seqs: Sequence[int]) -> tuple[str, tuple[Any, ...]]:
+    """The clause, and its parameters, for these of ``ledger l``, and perhaps for others between them.
 
-
-def _these(seqs: Sequence[int]) -> str:
-    if _dense(seqs):
-        return f"{_PG} WHERE l.seq BETWEEN {int(min(seqs))} AND {int(max(seqs))}"
-    return f"{_PG} WHERE l.seq = ANY('{{{','.join(str(int(s)) for s in seqs)}}}'::bigint[])"
-
-
-def leaves_after(tx: Tx, cursor: Cursor, limit: int, *, settled: bool = True) -> list[Leaf]:
-    """As :func:`after`, each event as its leaf. LedgerCorrupt names an event that has no canonical form.
-
-    ``settled`` False: everything that this snapshot sees; what comes next may belong before it.
+    Tree order is nearly seq order, so a range serves; only where a slow transaction tore it apart, a list.
     """
+    if max(seqs) - min(seqs) < 4 * len(seqs) + 1_000:
+        return f"WHERE l.seq BETWEEN {int(min(seqs))} AND {int(max(seqs))}", ()
     if tx.sqlite:
-        return [_leaf(row) for row in after(tx, cursor, limit)]
-    return _copied_leaves(tx, _next(cursor, limit, settled))
-
-
-def leaves_by_seq(tx: Tx, seqs: Sequence[int]) -> dict[int, Leaf]:
-    """As :func:`by_seq`, each event as its leaf."""
-    if tx.sqlite or not seqs:
-        return {row[SEQ]: _leaf(row) for row in by_seq(tx, seqs).values()}
-    wanted = set(seqs)
-    return {leaf.seq: leaf for leaf in _copied_leaves(tx, _these(seqs)) if leaf.seq in wanted}
-
-
-def _leaf(row: Row) -> Leaf:
-    try:
-        return Leaf(row[SEQ], row[XID], leaf_of(*row[:18]))
-    except (ValueError, TypeError) as error:
-        raise LedgerCorrupt(f"event {row[SEQ]} has no canonical form: {error}", seq=row[SEQ]) from error
-
-
-def _copied_leaves(tx: Tx, query: str) -> list[Leaf]:
-    driver: Any = tx.connection.connection.driver_connection
-    out: list[Leaf] = []
-    with driver.cursor() as cursor, cursor.copy(f"COPY ({query}) TO STDOUT") as copy:
-        for block in copy:
-            line = str(block, "utf-8")
-            fields = line[:-1].split("\t")
-            escaped = line.count("\\") != fields.count(COPY_NULL)
-            if escaped or fields[17] != COPY_NULL or fields[3] == COPY_NULL:
-                out.append(_leaf(_parse(line)))
-            else:
-                out.append(Leaf(int(fields[0]), int(fields[18]), leaf_of_copy(fields)))
-    return out
+        return "WHERE l.seq IN (SELECT value FROM json_each(?))", (json.dumps(list(seqs)),)
+    return f"WHERE l.seq = ANY('{{{','.join(str(int(s)) for s in seqs)}}}'::bigint[])", ()
 
 
 def _rows(tx: Tx, query: str, parameters: tuple[Any, ...] = ()) -> list[Row]:
@@ -143,9 +93,10 @@ def _rows(tx: Tx, query: str, parameters: tuple[Any, ...] = ()) -> list[Row]:
 
 def _parse(line: str) -> Row:
     """A line of COPY's text format. Three times as fast as the driver's own, which must expect any format."""
-    row: list[Any] = [None if f == COPY_NULL else f for f in line[:-1].split("\t")]
+    fields = line[:-1].split("\t")
+    row: list[Any] = [None if f == COPY_NULL else f for f in fields]
     if line.count("\\") != row.count(None):
-        row = [f and _ESCAPE.sub(_unescape, f) for f in row]
+        row = [unescape(f) for f in fields]
     row[0], row[5], row[18] = int(row[0]), int(row[5]), int(row[18])
     if row[17] is not None:
         row[17] = json.loads(row[17])
@@ -156,8 +107,9 @@ _ESCAPE = re.compile(r"\\(.)")
 _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
 
-def _unescape(found: re.Match[str]) -> str:
-    return _ESCAPES.get(found[1], found[1])
+def unescape(field: str) -> str | None:
+    """What a field of COPY's text format stands for."""
+    return None if field == COPY_NULL else _ESCAPE.sub(lambda found: _ESCAPES.get(found[1], found[1]), field)
 
 
 def _with_spec(row: Row) -> Row:

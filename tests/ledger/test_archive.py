@@ -23,6 +23,7 @@ from ledger.book import Book
 from ledger.claims import Claim, Node
 from ledger.errors import InvalidInput, InvalidRequest, LedgerCorrupt
 from ledger.events import Attachment, Owner
+from ledger.merkle import TILE
 from ledger.note import SignerKey
 from ledger.seal import Sealer
 from ledger.seal_checks import checks
@@ -123,7 +124,7 @@ def empty(tmp_path: Path) -> Iterator[Callable[[], Database]]:
 
 def tree(database: Database) -> list[bytes]:
     with database.read() as tx:
-        return [leaf.data for leaves, _ in in_tree_order(tx) for leaf in leaves]
+        return [leaf for part in in_tree_order(tx) for leaf in part.data]
 
 
 def state(database: Database) -> list[tuple[object, ...]]:
@@ -215,21 +216,18 @@ def test_nothing_is_imported_over_something_else(sqlite: Database, tmp_path: Pat
 def test_an_interrupted_import_is_resumed(
     sqlite: Database, target: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ledger.archive.loader.BATCH", 100)
-    monkeypatch.setattr("ledger.archive.reader.TAKE", 100)
+    monkeypatch.setattr("ledger.archive.reader.TAKE", 100)  # a tile is a transaction
     file = written(sqlite, tmp_path / "ledger.zst")
 
-    def stop(events: int, seen: list[int] = []) -> None:  # noqa: B006
-        seen.append(events)
-        if len(seen) == 3:
-            raise KeyboardInterrupt
+    def stop(events: int) -> None:
+        raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         import_file(target, file, actor="test", progress=stop)
     with target.read() as tx:
-        assert seals.end(tx)[0] == 300
+        assert seals.end(tx)[0] == TILE
     loaded, _ = import_file(target, file, actor="test")
-    assert (loaded.events, loaded.now) == (len(tree(sqlite)), len(tree(sqlite)) - 300)
+    assert (loaded.events, loaded.now) == (len(tree(sqlite)), len(tree(sqlite)) - TILE)
     assert tree(target) == tree(sqlite) and state(target) == state(sqlite) and wrong(target) == []
     with pytest.raises(InvalidRequest, match="is not empty"):
         import_file(target, file, actor="test")
@@ -238,7 +236,6 @@ def test_an_interrupted_import_is_resumed(
 def test_another_file_cannot_go_on_with_an_interrupted_import(
     sqlite: Database, empty: Callable[[], Database], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ledger.archive.loader.BATCH", 50)
     half = empty()
     loader = Loader(half, reason="r", actor="a")
     file = written(sqlite, tmp_path / "ledger.zst")
@@ -249,7 +246,7 @@ def test_another_file_cannot_go_on_with_an_interrupted_import(
 
     with file.open("rb") as source:
         chunk = next(Reader("x", source).chunks())
-        loader.add(chunk.events, chunk.hashes)
+        loader.add(chunk.rows, chunk.hashes)
     with pytest.raises(InvalidRequest, match="events of another import"):
         import_file(half, foreign, actor="test")
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ledger.canonical import leaf
 from ledger.events import Cursor
 from ledger.schema import ledger, pool
-from ledger.store import Database, stream
+from ledger.store import Database, leaves, stream
 
 STORABLE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 NASTY = st.sampled_from(
@@ -75,8 +75,8 @@ def test_text_comes_back_as_it_was_written(database: Database, texts: tuple[str 
     seq = put(database, **dict(zip(COLUMNS, texts, strict=True)))
     with database.read() as tx:
         (row,) = stream.by_seq(tx, [seq]).values()
-        (sealed,) = stream.leaves_by_seq(tx, [seq]).values()
-        (following,) = stream.leaves_after(tx, Cursor(row[stream.XID], seq - 1), 10)
+        (sealed,) = leaves.by_seq(tx, [seq]).values()
+        (following,) = leaves.after(tx, Cursor(row[stream.XID], seq - 1), 10).data
     event = stream.event_of(row)
     owner, at = event.owner, event.attachment
     got = (
@@ -94,7 +94,7 @@ def test_text_comes_back_as_it_was_written(database: Database, texts: tuple[str 
         (t or "") if c in ("container_id", "if_name", "network") else t
         for c, t in zip(COLUMNS, texts, strict=True)
     )
-    assert sealed.data == following.data == leaf(event)
+    assert sealed == following == leaf(event)
     assert event.pool == "p\\N\t"
 
 
@@ -103,9 +103,9 @@ def test_a_spec_comes_back_too(database: Database, spec: object) -> None:
     seq = put(database, ip=None, state=None, kind="PoolUpdated", spec=spec)
     with database.read() as tx:
         (row,) = stream.by_seq(tx, [seq]).values()
-        (sealed,) = stream.leaves_by_seq(tx, [seq]).values()
+        (sealed,) = leaves.by_seq(tx, [seq]).values()
     assert row[17] == spec
-    assert sealed.data == leaf(stream.event_of(row))
+    assert sealed == leaf(stream.event_of(row))
 
 
 def test_events_far_apart_are_found_by_their_positions(database: Database) -> None:
@@ -113,5 +113,5 @@ def test_events_far_apart_are_found_by_their_positions(database: Database) -> No
     with database.read() as tx:
         wanted = [seqs[20], seqs[3]]
         assert set(stream.by_seq(tx, [*wanted, 10**9])) == set(wanted)
-        assert set(stream.leaves_by_seq(tx, wanted)) == set(wanted)
-        assert stream.by_seq(tx, []) == {} == stream.leaves_by_seq(tx, [])
+        assert set(leaves.by_seq(tx, wanted)) == set(wanted)
+        assert stream.by_seq(tx, []) == {} == leaves.by_seq(tx, [])
