@@ -11,19 +11,14 @@ from enum import StrEnum
 from typing import Any
 
 from ledger import pools
-from ledger.errors import InvalidInput, LedgerError
+from ledger.errors import InvalidInput
 from ledger.events import Event, State
 from ledger.evidence import Evidence
 from ledger.follow import holders
 from ledger.pools import PoolSpec
-from ledger.store import Database
-from sync.errors import KubeError
-from sync.kube import Api, ApiEvidence
+from ledger.store import Database, follow
+from sync.kube import ApiEvidence, reached
 from sync.survey import Survey, survey
-
-
-class NotReached(LedgerError):
-    """The API server cannot be asked."""
 
 
 class Kind(StrEnum):
@@ -70,22 +65,13 @@ def against_cluster(
     database: Database, specs: Iterable[PoolSpec], kubeconfig: str | None = None
 ) -> list[Finding]:
     """Every finding, pools first. Raises NotReached, TryAgain."""
-    from ledger.store import follow  # late: only this needs the position
-
     with database.read() as tx:
         position = follow.newest_seq(tx)
-    try:
-        api = Api.connect(kubeconfig)
-        try:
-            # The pods before the ledger: who gets an address in between is in the ledger, and no false alarm.
-            seen = survey(api)
-            held = list(holders(database, State.ALLOCATED))
-            evidence = ApiEvidence(api, patient=True)
-            return compare(seen, list(specs), held, evidence, position)
-        finally:
-            api.close()
-    except KubeError as error:
-        raise NotReached(f"the API server: {error}") from error
+    with reached(kubeconfig) as api:
+        # The pods before the ledger: who gets an address in between is in the ledger, and no false alarm.
+        seen = survey(api)
+        held = list(holders(database, State.ALLOCATED))
+        return compare(seen, list(specs), held, ApiEvidence(api, patient=True), position)
 
 
 def compare(

@@ -8,9 +8,13 @@
         ├── NotFound       404, said by the API server itself about an object (not by a proxy about a path)
         ├── Conflict       409: the object has changed since, or exists already
         └── Gone           410: what was asked to go on from has been compacted; list again
+
+    NotReached             a LedgerError, for a command's user: any KubeError
 """
 
 from __future__ import annotations
+
+from ledger.errors import LedgerError
 
 
 class KubeError(Exception):
@@ -45,3 +49,7 @@ class Conflict(Refused):
 
 class Gone(Refused):
     """That resourceVersion has been compacted."""
+
+
+class NotReached(LedgerError):
+    """The API server does not tell, or did not take, what a command needs."""

@@ -22,10 +22,11 @@ from urllib.parse import quote, urlencode
 
 from ledger.claims import Node
 from ledger.events import Event, rfc3339
-from sync.errors import ApiAway, Conflict, Gone, KubeError, NotFound, Refused
-from sync.objects import API_GROUP, NotAnObject, Pod, is_static_uid
+from ledger.pools import API_VERSION
+from sync.errors import ApiAway, Conflict, Gone, KubeError, NotFound, NotReached, Refused
+from sync.objects import NotAnObject, Pod, is_static_uid
 
-__all__ = ["Api", "ApiEvidence", "KubeError", "Resource", "Stream", "node_of", "refusal"]
+__all__ = ["Api", "ApiEvidence", "KubeError", "Resource", "Stream", "node_of", "reached", "refusal"]
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class Resource:
     fields: str | None = None
 
 
-IPPOOLS: Final = Resource("ippools", f"/apis/{API_GROUP}/v1alpha1/ippools")
+IPPOOLS: Final = Resource("ippools", f"/apis/{API_VERSION}/ippools")
 PODS: Final = Resource(
     "pods", "/api/v1/pods", metadata_only=True, fields="status.phase!=Succeeded,status.phase!=Failed"
 )
@@ -208,6 +209,16 @@ class Api:
                 retries=False,
                 preload_content=False,
             )
+
+
+@contextlib.contextmanager
+def reached(kubeconfig: str | None, what: str = "the API server") -> Iterator[Api]:
+    """The API server, for as long as one command needs it. Raises NotReached for every KubeError; ``what`` begins its sentence."""
+    try:
+        with contextlib.closing(Api.connect(kubeconfig)) as api:
+            yield api
+    except KubeError as error:
+        raise NotReached(f"{what}: {error}") from error
 
 
 class Stream:

@@ -11,9 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-API_GROUP: Final = "ipam.k8s.io"
-API_VERSION: Final = "ipam.k8s.io/v1alpha1"
-KIND: Final = "IPPool"
 FINALIZER: Final = "ipam.k8s.io/ledger"
 """Keeps an IPPool in the API server while addresses of it are in use."""
 

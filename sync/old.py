@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from ledger.errors import LedgerError
-from sync.errors import KubeError, Refused
-from sync.kube import IPPOOLS, PAGE, Api, Resource
+from sync.errors import NotReached, Refused
+from sync.kube import IPPOOLS, PAGE, Api, Resource, reached
 
 _WHEREABOUTS: Final = "/apis/whereabouts.cni.cncf.io/v1alpha1"
 KINDS: Final[dict[str, tuple[Resource, ...]]] = {
@@ -20,24 +19,14 @@ KINDS: Final[dict[str, tuple[Resource, ...]]] = {
 """The first of each must be there; whether the others are depends on the version of the other IPAM."""
 
 
-class NotRead(LedgerError):
-    """The API server does not tell what the other IPAM has given out."""
-
-
 def read(kind: str, kubeconfig: str | None = None) -> Iterator[tuple[str, object]]:
     """Every object that the IPAM of that kind keeps, of all namespaces, with the words that say where it stands.
 
-    ``kubeconfig``: None for the usual places. Raises NotRead; half a list is never taken for the whole.
+    ``kubeconfig``: None for the usual places. Raises NotReached; half a list is never taken for the whole.
     """
-    try:
-        api = Api.connect(kubeconfig)
-        try:
-            for number, resource in enumerate(KINDS[kind]):
-                yield from _list(api, resource, optional=number > 0)
-        finally:
-            api.close()
-    except KubeError as error:
-        raise NotRead(f"the objects of {kind} cannot be read: {error}") from error
+    with reached(kubeconfig, f"the objects of {kind} cannot be read") as api:
+        for number, resource in enumerate(KINDS[kind]):
+            yield from _list(api, resource, optional=number > 0)
 
 
 def _list(api: Api, resource: Resource, *, optional: bool) -> Iterator[tuple[str, object]]:
@@ -49,4 +38,4 @@ def _list(api: Api, resource: Resource, *, optional: bool) -> Iterator[tuple[str
         if error.code != 404:
             raise
         if not optional:
-            raise NotRead(f"the API server knows no {resource.path}: is that IPAM installed?") from error
+            raise NotReached(f"the API server knows no {resource.path}: is that IPAM installed?") from error

@@ -319,13 +319,14 @@ def notices(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[Notice
     if _true(wanted, "ReclaimSuspended") and not _true(before, "ReclaimSuspended"):
         out.append(Notice("ReclaimSuspended", _message(wanted, "ReclaimSuspended")))
     if _false(wanted, "Ready") and _message(wanted, "Ready") != _message(before, "Ready"):
-        reason = str(_condition(wanted, "Ready").get("reason") or "NotReady")
+        reason = str(condition(wanted, "Ready").get("reason") or "NotReady")
         if reason not in ("NotInLedger", "Deleting"):
             out.append(Notice(reason, _message(wanted, "Ready")))
     return out
 
 
-def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+def condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    """The condition of that type in a status, {} if there is none."""
     found = status.get("conditions")
     for each in found if isinstance(found, list) else []:
         if isinstance(each, Mapping) and each.get("type") == kind:
@@ -334,15 +335,15 @@ def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
 
 
 def _true(status: Mapping[str, Any], kind: str) -> bool:
-    return _condition(status, kind).get("status") == "True"
+    return condition(status, kind).get("status") == "True"
 
 
 def _false(status: Mapping[str, Any], kind: str) -> bool:
-    return _condition(status, kind).get("status") == "False"
+    return condition(status, kind).get("status") == "False"
 
 
 def _message(status: Mapping[str, Any], kind: str) -> str:
-    return str(_condition(status, kind).get("message") or "")
+    return str(condition(status, kind).get("message") or "")
 
 
 def _fraction(status: Mapping[str, Any]) -> float:

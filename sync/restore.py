@@ -7,55 +7,40 @@ IPPools from the ledger.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 from ledger import pools
 from ledger.addresses import canonical
 from ledger.adoption.found import Found, Problem, Reading, placeholder
-from ledger.errors import InvalidInput, LedgerError
+from ledger.errors import InvalidInput
 from ledger.events import Attachment, Owner
 from ledger.pools import PoolSpec
-from sync.errors import Conflict, KubeError, NotFound
-from sync.kube import IPPOOLS, MERGE, Api, pool_path
+from sync.errors import Conflict, NotFound
+from sync.kube import IPPOOLS, MERGE, Api, pool_path, reached
 from sync.objects import FINALIZER, IPPool
+from sync.project import condition
 from sync.survey import RunningPod, Survey, survey
-
-T = TypeVar("T")
-
-
-class NotReached(LedgerError):
-    """The API server does not tell, or did not take, what recovery needs."""
 
 
 def from_cluster(kubeconfig: str | None = None) -> Reading:
     """Every IPPool, and every address of their ranges that somebody has. Raises NotReached."""
-    return _with_api(kubeconfig, lambda api: read(survey(api)))
+    with reached(kubeconfig) as api:
+        return read(survey(api))
 
 
 def settled(kubeconfig: str | None = None) -> list[str]:
     """Adoption is done: the pools' status may begin anew at the new ledger's positions. The names of those that had one."""
-    return _with_api(kubeconfig, forget_positions)
+    with reached(kubeconfig) as api:
+        return forget_positions(api)
 
 
 def to_cluster(
     specs: Iterable[PoolSpec], kubeconfig: str | None = None, *, dry_run: bool = False
 ) -> list[Written]:
     """Write the ledger's pools as IPPools where there are none. One that is there is left alone, whatever it says."""
-    wanted = list(specs)
-    return _with_api(kubeconfig, lambda api: [write(api, spec, dry_run=dry_run) for spec in wanted])
-
-
-def _with_api(kubeconfig: str | None, what: Callable[[Api], T]) -> T:
-    try:
-        api = Api.connect(kubeconfig)
-        try:
-            return what(api)
-        finally:
-            api.close()
-    except KubeError as error:
-        raise NotReached(f"the API server: {error}") from error
+    with reached(kubeconfig) as api:
+        return [write(api, spec, dry_run=dry_run) for spec in specs]
 
 
 # -- the ledger is lost --------------------------------------------------------------------------------
@@ -125,21 +110,16 @@ def read(seen: Survey) -> Reading:
 
 
 def _truncated(pool: IPPool) -> list[Problem]:
-    conditions = pool.status.get("conditions")
-    for each in conditions if isinstance(conditions, list) else []:
-        if isinstance(each, Mapping) and (each.get("type"), each.get("status")) == (
+    if condition(pool.status, "ReservationsTruncated").get("status") != "True":
+        return []
+    return [
+        Problem(
+            f"ippool {pool.meta.name}",
+            "status.conditions",
             "ReservationsTruncated",
-            "True",
-        ):
-            return [
-                Problem(
-                    f"ippool {pool.meta.name}",
-                    "status.conditions",
-                    "ReservationsTruncated",
-                    "reservations were left out: only what running pods show of this pool is known",
-                )
-            ]
-    return []
+            "reservations were left out: only what running pods show of this pool is known",
+        )
+    ]
 
 
 def forget_positions(api: Api) -> list[str]:

@@ -7,14 +7,16 @@ What runs is read from the pods themselves: ``status.podIPs`` for the cluster ne
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ledger.addresses import canonical
 from ledger.errors import InvalidInput
 from sync.kube import IPPOOLS, Api, Resource
 from sync.objects import FINISHED, MIRROR, IPPool, Meta, NotAnObject
+
+T = TypeVar("T")
 
 PODS_WHOLE: Final = Resource("pods", "/api/v1/pods")
 NETWORK_STATUS: Final = "k8s.v1.cni.cncf.io/network-status"
@@ -78,33 +80,21 @@ class Survey:
 def survey(api: Api) -> Survey:
     """Read it all. Raises KubeError; half a list is never taken for the whole."""
     out = Survey()
-    for raw in _all(api, IPPOOLS):
-        try:
-            pool = IPPool.from_raw(raw)
-        except NotAnObject as error:
-            out.unread.append(f"an IPPool: {error}")
-            continue
+    for pool in _all(api, IPPOOLS, IPPool.from_raw, "an IPPool", out.unread):
         out.pools[pool.meta.name] = pool
-    for raw in _all(api, PODS_WHOLE):
-        try:
-            pod = RunningPod.from_raw(raw)
-        except NotAnObject as error:
-            out.unread.append(f"a pod: {error}")
-            continue
+    for pod in _all(api, PODS_WHOLE, RunningPod.from_raw, "a pod", out.unread):
         if pod is not None:
             out.pods[pod.key] = pod
     return out
 
 
-def _all(api: Api, resource: Resource) -> Iterator[Any]:
+def _all(api: Api, resource: Resource, read: Callable[[Any], T], what: str, unread: list[str]) -> Iterator[T]:
     for items, _ in api.pages(resource):
         for raw in items:
-            # items of a list do not name their kind
-            yield (
-                {"apiVersion": "ipam.k8s.io/v1alpha1", "kind": "IPPool", **raw}
-                if resource is IPPOOLS
-                else raw
-            )
+            try:
+                yield read(raw)
+            except NotAnObject as error:
+                unread.append(f"{what}: {error}")
 
 
 def _interfaces(annotations: Mapping[str, str], status: Mapping[str, Any]) -> list[Interface]:

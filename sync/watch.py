@@ -78,7 +78,7 @@ class Sink(Protocol):
 
 
 class Watch:
-    """One resource, followed into one sink. ``synced`` is set once the first list is in."""
+    """One resource, followed into one sink."""
 
     def __init__(
         self,
@@ -91,7 +91,6 @@ class Watch:
     ) -> None:
         """``told`` hears why the picture may be stale, and None when it is not any more: a watch itself lasts long."""
         self.resource = resource
-        self.synced = threading.Event()
         self.trouble: str | None = "not listed yet"
         self._api, self._sink, self._seconds, self._told = api, sink, seconds, told
         self._version: str | None = None
@@ -132,7 +131,6 @@ class Watch:
         count = self._sink.done()
         self._version = version
         self._is(None)
-        self.synced.set()
         return f"listed {count} {self.resource.name} in {time.monotonic() - began:.2f} s"
 
     def _watch(self, version: str) -> str:
@@ -171,7 +169,10 @@ class Watch:
 
 
 class Mirror(Generic[T]):
-    """A picture of one kind of object, by key; ``changed(key)`` is called after each change of it."""
+    """A picture of one kind of object, by key; ``changed(key)`` is called after each change of it.
+
+    ``listed`` is set once the first list is in.
+    """
 
     def __init__(
         self,
@@ -180,6 +181,7 @@ class Mirror(Generic[T]):
         not_older: Callable[[T, T], bool] = lambda new, old: True,
     ) -> None:
         """``not_older(new, old)``: whether what comes may replace what is there."""
+        self.listed = threading.Event()
         self._read, self._changed, self._not_older = read, changed, not_older
         self._lock = threading.Lock()
         self._objects: dict[str, T] = {}
@@ -215,6 +217,7 @@ class Mirror(Generic[T]):
             moved += [key for key in old if key not in self._objects]
         for key in moved:
             self._changed(key)
+        self.listed.set()
         return count
 
     def put(self, raw: Any, *, tell: bool = True) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from typing import Any
 
 from ledger.book import Book
@@ -24,19 +23,11 @@ class IPPools:
     """``refusals``: what stands between an object and the ledger now; ``observed``: the generations that were looked at."""
 
     def __init__(
-        self,
-        api: Api,
-        book: Book,
-        agenda: Agenda,
-        pictures: Pictures,
-        seen: Mirror[IPPool],
-        listed: threading.Event,
+        self, api: Api, book: Book, agenda: Agenda, pictures: Pictures, seen: Mirror[IPPool]
     ) -> None:
-        """``listed`` is set once ``seen`` is whole."""
         self.refusals: dict[str, Refusal] = {}
         self.observed: dict[str, int] = {}
-        self._api, self._book, self._agenda, self._pictures = api, book, agenda, pictures
-        self._seen, self._listed = seen, listed
+        self._api, self._book, self._agenda, self._pictures, self._seen = api, book, agenda, pictures, seen
         self._strangers: list[str] = []
 
     def get(self, name: str) -> IPPool | None:
@@ -117,7 +108,7 @@ class IPPools:
 
     def report_strangers(self) -> None:
         """Say which pools only the ledger has, when that changes."""
-        if not self._listed.is_set():
+        if not self._seen.listed.is_set():
             return
         strangers = reconcile.only_in_ledger(self._pictures.pools(), set(self._seen.keys()))
         if strangers != self._strangers:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import time
 
+from ledger.pools import API_VERSION, KIND
 from sync.errors import KubeError
 from sync.kube import EVENTS, Api, now_micro
-from sync.objects import API_VERSION, KIND, IPPool
+from sync.objects import IPPool
 from sync.project import Notice
 
 log = logging.getLogger(__name__)

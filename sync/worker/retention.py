@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 
 from ledger.book import Book
@@ -29,19 +28,17 @@ class Retention:
         agenda: Agenda,
         pictures: Pictures,
         sets: Mirror[StatefulSet],
-        listed: threading.Event,
         leading: Callable[[], bool],
     ) -> None:
-        """``listed`` is set once ``sets`` is whole."""
         self._api, self._book, self._agenda, self._pictures = api, book, agenda, pictures
-        self._sets, self._listed, self._leading = sets, listed, leading
+        self._sets, self._leading = sets, leading
 
     def look(self, key: Key) -> None:
         """Raises KubeError, LedgerError."""
         loose = self._pictures.loose(key.pool, key.ip)
         if loose is None:
             return
-        if not self._listed.is_set():
+        if not self._sets.listed.is_set():
             self._agenda.add(key, 0.5)
             return
         event, retain_for = loose

@@ -41,7 +41,7 @@ class Sweeping:
 
     def cycle(self) -> str | None:
         """Look for owners that have ended without a DEL; ask about those missed for long; take back on evidence."""
-        if not self._watch.synced.is_set():
+        if not self._pods.listed.is_set():
             return None
         if self._watch.trouble is not None:
             return f"not while the list of pods may be stale ({self._watch.trouble})"

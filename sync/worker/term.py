@@ -48,14 +48,14 @@ class Term:
         pools = Mirror(read_pool, agenda.changed, IPPool.not_older)
         self._pictures = pictures = Pictures(book.database, agenda, pools)
         pods, sets = Mirror(read_pod), Mirror(read_set, pictures.set_changed)
-        self._watches = watch(IPPOOLS, pools), watch(PODS, pods), watch(STATEFULSETS, sets)
-        pools_watch, pods_watch, sets_watch = self._watches
+        pods_watch = watch(PODS, pods)
+        self._watches = watch(IPPOOLS, pools), pods_watch, watch(STATEFULSETS, sets)
 
-        self._ippools = IPPools(api, book, agenda, pictures, pools, pools_watch.synced)
+        self._ippools = IPPools(api, book, agenda, pictures, pools)
         self._sweeping = Sweeping(api, book, settings.limits, agenda, pods, pods_watch, leading)
         notices = Notices(api, book.actor, pace.notice)
         status = Status(agenda, pictures, self._ippools, self._sweeping, notices, leading)
-        retention = Retention(api, book, agenda, pictures, sets, sets_watch.synced, leading)
+        retention = Retention(api, book, agenda, pictures, sets, leading)
         self._looks = {"pool": self._ippools.look, "status": status.look, "retain": retention.look}
         self._backoffs: dict[Key, Backoff] = {}
         self._sealing = Sealing(

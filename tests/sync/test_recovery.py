@@ -17,6 +17,7 @@ from ledger.follow import holders
 from ledger.store import Database
 from sync import check, restore
 from sync.check import Kind
+from sync.errors import NotReached
 from sync.objects import IPPool
 from sync.survey import RunningPod, Survey
 from tests.sync.pages import ippool
@@ -242,7 +243,7 @@ def test_the_ledger_and_the_cluster_are_compared(scene: Scene) -> None:
 
 def test_who_cannot_ask_says_so(scene: Scene, tmp_path: Path) -> None:
     nowhere = str(tmp_path / "kubeconfig")
-    with pytest.raises(restore.NotReached, match="no way to the API server"):
+    with pytest.raises(NotReached, match="no way to the API server"):
         restore.from_cluster(nowhere)
-    with pytest.raises(check.NotReached, match="no way to the API server"):
+    with pytest.raises(NotReached, match="no way to the API server"):
         check.against_cluster(scene.database, [], nowhere)

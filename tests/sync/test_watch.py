@@ -25,7 +25,7 @@ def following(api: Api) -> Iterator[tuple[Watch, Mirror[bytes]]]:
     thread = threading.Thread(target=forever, args=("pods", stop, watch.cycle), kwargs={"last": 0.5})
     thread.start()
     try:
-        wait_for(watch.synced.is_set)
+        wait_for(mirror.listed.is_set)
         yield watch, mirror
     finally:
         stop.set()
