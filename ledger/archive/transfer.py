@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
 from ledger.archive.lines import parse
 from ledger.archive.loader import Loaded, Loader
 from ledger.archive.order import in_tree_order
-from ledger.archive.reader import Checked, Damaged, Reader
+from ledger.archive.reader import Checked, Chunk, Damaged, Reader
 from ledger.checkpoint import peek
 from ledger.events import rfc3339
 from ledger.merkle import HASH
@@ -37,12 +38,21 @@ def import_file(
     loader = Loader(database, reason=reason, actor=actor, progress=progress, check=checked is None)
     with path.open("rb") as source:
         reader = Reader(str(path), source)
-        for chunk in reader.chunks():
+        for chunk in _ahead(reader.chunks()):
             loader.add(chunk.rows, chunk.hashes, chunk.checkpoints)
         note = "the file ends amid a batch; what came behind is not known" if reader.unmarked else None
     if checked is not None and reader.vouched != (checked.events, checked.root):
         raise Damaged(str(path), "while it was loaded", "it is not the file that was checked")
     return loader.finish(), note
+
+
+def _ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+    """The same, each read by another thread while the database stores the one before."""
+    with ThreadPoolExecutor(1, "reader") as reader:
+        coming = reader.submit(next, chunks, None)
+        while (chunk := coming.result()) is not None:
+            coming = reader.submit(next, chunks, None)
+            yield chunk
 
 
 def replay_into(

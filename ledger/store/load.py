@@ -125,7 +125,10 @@ def _copied(column: Sequence[Any]) -> Sequence[str]:
     try:
         texts, all_of_it = column, "".join(column)
     except TypeError:  # there are nulls, or numbers
-        return [COPY_NULL if value is None else str(value).translate(_ESCAPES) for value in column]
+        return [
+            COPY_NULL if value is None else str(value) if type(value) is int else value.translate(_ESCAPES)
+            for value in column
+        ]
     if "\\" in all_of_it or not all_of_it.isprintable():
         return [text.translate(_ESCAPES) for text in texts]
     return texts
