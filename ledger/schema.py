@@ -138,6 +138,7 @@ sa.Index(
     "ledger_pod_idx",
     ledger.c.namespace,
     ledger.c.pod,
+    ledger.c.seq,
     postgresql_where=sa.text("namespace IS NOT NULL"),
     sqlite_where=sa.text("namespace IS NOT NULL"),
 )

@@ -138,8 +138,8 @@ def events(tx: Tx, wanted: Wanted) -> Iterator[Event]:
     query = _filtered(wanted)
     if wanted.limit is None:
         return _stream(tx, query.order_by(ledger.c.seq))
-    if wanted.ip is not None or wanted.pod is not None:
-        # Else the planner may walk the whole ledger back, hoping to meet the address or the pod soon.
+    if wanted.ip is not None:
+        # Else the planner may walk the whole ledger back, hoping to meet the address soon.
         narrow = sa.select(ledger.c.seq).where(*_conditions(wanted)).cte("found").prefix_with("MATERIALIZED")
         chosen = sa.select(narrow.c.seq).order_by(narrow.c.seq.desc()).limit(wanted.limit)
     else:
