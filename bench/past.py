@@ -1,12 +1,12 @@
 """The past at full length: ten million events over a /16 on PostgreSQL, a million on SQLite.
 
 ``BENCH_EVENTS`` makes both shorter (the second a tenth of the first). Long work is measured once, in the first round; questions
-in every round. Memory is the peak of a process of its own; that
-it does not grow is seen by comparing the two engines, whose ledgers differ tenfold.
+in every round. Export and import run in processes of their own, whose peak memory is held against that for a tenth of the events.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
@@ -24,9 +24,6 @@ from bench.series import Series
 from bench.stage import ENGINES, LABEL, Stage
 from ledger import audit
 from ledger.archive.loader import rebuild
-from ledger.archive.reader import check_file
-from ledger.archive.transfer import import_file
-from ledger.archive.writer import export
 from ledger.seal import Sealer
 from ledger.store import Database
 from ledger.store import history as questions
@@ -37,20 +34,41 @@ EVENTS["sqlite"] = EVENTS["postgresql"] // 10
 ASKED = 300
 PROGRAM = str(Path(sys.executable).parent / "ipam-ledger")
 
-_MEMORY = """
-import resource, sys
+_ALONE = """
+import json, sys, time
 from pathlib import Path
-from ledger.archive.writer import export
 from ledger.archive.reader import check_file
+from ledger.archive.transfer import import_file
+from ledger.archive.writer import export
 from ledger.store import Database
 what, url, file = sys.argv[1:]
+database, path, seconds = Database(url), Path(file), {}
+
+def timed(name, work):
+    begun = time.perf_counter()
+    result = work()
+    seconds[name] = time.perf_counter() - begun
+    return result
+
 if what == "export":
-    with open(file, "wb") as out:
-        export(Database(url), out)
+    with path.open("wb") as out:
+        timed("export", lambda: export(database, out))
 else:
-    check_file(Path(file))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    checked = timed("check", lambda: check_file(path))
+    timed("load", lambda: import_file(database, path, actor="bench", checked=checked))
+# not ru_maxrss, which a child has from its parent
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]
+print(json.dumps({"seconds": seconds, "peak": int(peak) / 1024}))
 """
+
+
+def _alone(what: str, url: str, file: Path) -> tuple[dict[str, float], float]:
+    """An export or an import in a process of its own: its seconds by step, and its peak memory in MiB."""
+    done = subprocess.run(
+        [sys.executable, "-c", _ALONE, what, url, str(file)], check=True, capture_output=True, text=True
+    )
+    said = json.loads(done.stdout)
+    return said["seconds"], said["peak"]
 
 
 @dataclass
@@ -71,11 +89,18 @@ class _Long:
         begun = time.perf_counter()
         work()
         seconds = time.perf_counter() - begun
-        figure = self.events / seconds if rate else seconds
-        series = Series(f"{what}, {self.label}", "/s" if rate else "s")
+        if rate:
+            self.rate(what, seconds, goal)
+        else:
+            series = Series(f"{what}, {self.label}", "s")
+            series.add([seconds])
+            self.rows.append(Row(series.name, series, goals=(goal(seconds),) if goal else ()))
+
+    def rate(self, what: str, seconds: float, goal: Callable[[float], Goal] | None) -> None:
+        figure = self.events / seconds
+        series = Series(f"{what}, {self.label}", "/s")
         series.add([figure])
-        goals = (goal(figure),) if goal else ()
-        self.rows.append(Row(series.name, **{"rate" if rate else "time": series}, goals=goals))  # type: ignore[arg-type]
+        self.rows.append(Row(series.name, rate=series, goals=(goal(figure),) if goal else ()))
 
     @property
     def label(self) -> str:
@@ -149,19 +174,16 @@ def _long_work(stage: Stage, long: _Long) -> None:
         "check every transition", lambda: verify(database, transitions), lambda f: at_most(10, f), rate=False
     )
     say("export")
-
-    def out() -> None:
-        with file.open("wb") as target:
-            export(database, target)
-
-    long.once("export", out, lambda f: at_least(100_000, f, "/s"), rate=True)
+    url = database.url.render_as_string(hide_password=False)
+    seconds, peak_out = _alone("export", url, file)
+    long.rate("export", seconds["export"], lambda f: at_least(100_000, f, "/s"))
     say("import")
-    target = Database(long.empty())
-
-    def into() -> None:
-        import_file(target, file, actor="bench", checked=check_file(file))
-
-    long.once("import, the check before included", into, lambda f: at_least(100_000, f, "/s"), rate=True)
+    into = long.empty()
+    seconds, peak_in = _alone("import", into, file)
+    long.rate("import", sum(seconds.values()), lambda f: at_least(100_000, f, "/s"))
+    long.rate("of it: the check before anything is written", seconds["check"], None)
+    long.rate("of it: loading", seconds["load"], None)
+    target = Database(into)
     say("rebuild")
 
     def again() -> None:
@@ -172,7 +194,8 @@ def _long_work(stage: Stage, long: _Long) -> None:
 
     long.once("rebuild the state", again, lambda f: at_most(3, f), rate=False)
     target.close()
-    long.rows += _memory(long, file)
+    say("memory")
+    long.rows += _memory(long, peak_out, peak_in)
 
 
 def _size(long: _Long) -> Row:
@@ -190,18 +213,21 @@ def _size(long: _Long) -> Row:
     )
 
 
-def _memory(long: _Long, file: Path) -> list[Row]:
-    url = long.database.url.render_as_string(hide_password=False)
-    peaks = {}
-    for what in ("export", "check"):
-        target = str(long.folder / "memory.zst") if what == "export" else str(file)
-        done = subprocess.run(
-            [sys.executable, "-c", _MEMORY, what, url, target], check=True, capture_output=True, text=True
-        )
-        peaks[what] = int(done.stdout) / 1024
+def _memory(long: _Long, export: float, import_: float) -> list[Row]:
+    """Peaks, and how much larger they are than with a tenth of the events."""
+    file = long.folder / f"{long.engine}-tenth.zst"
+    url = long.empty()
+    tenth = Database(url)
+    write(tenth, long.events // 10)
+    tenth.close()
+    _, small_out = _alone("export", url, file)
+    _, small_in = _alone("import", long.empty(), file)
     return [
-        Row(f"peak memory of {what}, {long.label}", goals=(at_most(300, peak, "MiB"),))
-        for what, peak in (("export", peaks["export"]), ("the check of an import", peaks["check"]))
+        Row(
+            f"peak memory of {what}, {long.label}",
+            goals=(at_most(300, peak, "MiB"), at_most(1.25, peak / small, "× that of a tenth")),
+        )
+        for what, peak, small in (("export", export, small_out), ("import", import_, small_in))
     ]
 
 
