@@ -152,7 +152,7 @@ def test_with_its_rights_the_worker_does_all_its_work(
         wait_for(lambda: any(each[0] == "Reclaimed" for each in scene.events()))
         scene.give_back("q", other)
         wait_for(lambda: scene.book.pool("rights").allocated == 0)
-        deployed.kubectl("delete", "ippool", "rights", "--timeout=10s")
+        deployed.kubectl("delete", "ippool", "rights", "--timeout=60s")
         events = deployed.kubectl("get", "events", "-n", "default").stdout
         assert "ippool/rights" in events and "Exhausted" in events
         checkpoint = f"/api/v1/namespaces/{NAMESPACE}/configmaps/ipam-ledger-checkpoint"

@@ -72,7 +72,7 @@ class SyncWorker:
     def page(self, path: str) -> tuple[int, str]:
         """What ``/readyz`` or ``/healthz`` says."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:

@@ -16,7 +16,7 @@ from tests.sync.scene import Scene
 @pytest.fixture
 def api(cluster: ControlPlane) -> Iterator[Api]:
     """Our own client, as the admin."""
-    api = Api.connect(cluster.kubeconfig, seconds=5)
+    api = Api.connect(cluster.kubeconfig, seconds=30)
     yield api
     api.close()
 

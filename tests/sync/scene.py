@@ -181,7 +181,7 @@ def delete_pod(cluster: ControlPlane, namespace: str, name: str) -> None:
     cluster.request("DELETE", f"/api/v1/namespaces/{namespace}/pods/{name}", body)
 
 
-def wait_for(what: Callable[[], Any], *, seconds: float = 10.0, why: str = "") -> Any:
+def wait_for(what: Callable[[], Any], *, seconds: float = 60.0, why: str = "") -> Any:
     """Whatever ``what`` says once it is true. An AssertionError of its own counts as not yet."""
     until = time.monotonic() + seconds
     while True:

@@ -88,7 +88,7 @@ def test_a_server_that_is_away_is_no_evidence_and_is_not_asked_again_at_once(clu
         began = time.monotonic()
         for _ in range(1000):
             assert evidence.ended(event("Allocated", ".1", "a/b", "u")) is None
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 20, "to wait for each would take eight minutes"
 
 
 def test_what_a_proxy_says_is_no_evidence(tmp_path: Path, cluster: ControlPlane) -> None:

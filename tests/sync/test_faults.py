@@ -97,9 +97,9 @@ def test_the_api_server_is_killed_during_churn_and_its_history_compacted(
         cluster.compact()
         cluster.start_apiserver()
         time.sleep(1)
-    wait_for(lambda: worker.page("/readyz")[0] == 200, seconds=20)
-    wait_for(lambda: converged(busy), seconds=20)
-    wait_for(lambda: not churn.leaked(), seconds=20, why="leaks are found")
+    wait_for(lambda: worker.page("/readyz")[0] == 200)
+    wait_for(lambda: converged(busy))
+    wait_for(lambda: not churn.leaked(), why="leaks are found")
     churn.check()
     assert worker.process.alive
 
@@ -116,7 +116,7 @@ def test_the_worker_is_killed_again_and_again_between_database_and_status(busy: 
             positions.append(busy.status()["ledgerSeq"])
             worker.start()
     # the lease of the killed one has to run out, as nobody released it
-    wait_for(lambda: converged(busy), seconds=30)
+    wait_for(lambda: converged(busy))
     positions.append(busy.status()["ledgerSeq"])
     assert positions == sorted(positions)
     churn.check()
@@ -140,21 +140,21 @@ def test_two_leaders_by_accident_do_no_harm(busy: Scene) -> None:
     for status in seen[:: max(1, len(seen) // 20)]:
         wanted = busy.figures_at(status["ledgerSeq"])
         assert {key: status[key] for key in wanted} == wanted
-    wait_for(lambda: not churn.leaked(), seconds=20, why="leaks are found")
-    wait_for(lambda: converged(busy), seconds=15)
+    wait_for(lambda: not churn.leaked(), why="leaks are found")
+    wait_for(lambda: converged(busy))
     churn.check()
     reclaimed = [each for each in busy.events() if each[0] == "Reclaimed"]
     assert len({(ip, name) for _, ip, name, _ in reclaimed}) == len(reclaimed), "each once"
 
 
 def test_one_works_the_other_waits_and_takes_over(busy: Scene) -> None:
-    first = busy.sync()
+    first = busy.sync(LEASE_SECONDS="120")
     wait_for(busy.ready)
-    second = busy.sync()
+    second = busy.sync(LEASE_SECONDS="120")
     wait_for(lambda: "standby" in second.page("/readyz")[1])
     assert first.stop() == 0  # it lets go of the lease
     busy.take("p", pod(busy.cluster, busy.namespace, "p"))
-    wait_for(lambda: busy.status().get("allocated") == 1, seconds=5)
+    wait_for(lambda: busy.status().get("allocated") == 1)
     assert "leading" in second.page("/readyz")[1]
 
 
@@ -177,7 +177,7 @@ def test_the_database_is_away_for_a_while(
         assert "cannot be reached" in worker.page("/readyz")[1]
         scene.pool("late", sub={"range": "10.8.0.0/24"})
         postgres_server.start()
-        wait_for(lambda: scene.ready("late"), seconds=15)
+        wait_for(lambda: scene.ready("late"))
         wait_for(lambda: worker.page("/readyz")[0] == 200)
         assert scene.status()["dynamicReservations"] == {namespace: {"p": ip}}
     finally:

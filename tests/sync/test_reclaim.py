@@ -58,7 +58,7 @@ def test_on_a_full_pool_the_agent_reclaims_a_deleted_pods_address_at_once(scene:
     try:
         began = time.monotonic()
         assert scene.add("more", "uid", sandbox="more") == "100"
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 9, "the book gives up after ten seconds by itself"
     finally:
         scene.cluster.start_apiserver()
     more = pod(scene.cluster, scene.namespace, "more")
@@ -79,15 +79,15 @@ def test_an_empty_list_of_pods_frees_nothing_and_is_told(scene: Scene) -> None:
     wait_for(lambda: scene.condition("ReclaimSuspended").get("message") == empty)
     time.sleep(2)
     assert scene.book.pool("pool").allocated == 2
-    assert "ReclaimSuspended" in scene.cluster.kubectl("get", "events", "-n", "default").stdout
+    wait_for(lambda: "ReclaimSuspended" in scene.cluster.kubectl("get", "events", "-n", "default").stdout)
     # one pod is enough to see that the list is a list; then the evidence counts
     pod(scene.cluster, scene.namespace, "other")
-    wait_for(lambda: scene.book.pool("pool").allocated == 0, seconds=20)
+    wait_for(lambda: scene.book.pool("pool").allocated == 0)
     wait_for(lambda: scene.condition("ReclaimSuspended") == {})
 
 
 def test_too_many_at_once_is_not_believed(scene: Scene) -> None:
-    scene.sync(RECLAIM_SHARE="0.5")
+    scene.sync(RECLAIM_SHARE="0.5", RECLAIM_GRACE="5")  # all of them are missed before it is asked for the first one
     scene.pool(sub={"range": "10.9.0.1-10.9.0.40/24"})
     wait_for(scene.ready)
     running(scene, *(f"p{n}" for n in range(24)))
@@ -131,7 +131,7 @@ def test_a_jobs_pod_that_has_finished_gives_its_address_back(scene: Scene) -> No
         "POST", jobs, {"metadata": {"name": "backup"}, "spec": {"template": {"spec": template}}}
     )
     pods = f"/api/v1/namespaces/{scene.namespace}/pods?labelSelector=job-name%3Dbackup"
-    (made,) = wait_for(lambda: scene.cluster.request("GET", pods)["items"], seconds=20)
+    (made,) = wait_for(lambda: scene.cluster.request("GET", pods)["items"])
     name = made["metadata"]["name"]
     set_phase(scene.cluster, scene.namespace, name, "Running")
     ip = scene.take(name, made["metadata"]["uid"])

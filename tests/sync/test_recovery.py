@@ -78,9 +78,9 @@ def test_a_lost_ledger_is_rebuilt_and_the_worker_goes_on(scene: Scene, fresh: Bo
 
     scene.url = fresh.database.url.render_as_string(hide_password=False)
     new = scene.sync()
-    wait_for(lambda: scene.condition("Ready").get("reason") == "LedgerBehind", seconds=20)
+    wait_for(lambda: scene.condition("Ready").get("reason") == "LedgerBehind")
     assert restore.settled(str(scene.cluster.kubeconfig)) == ["pool"]
-    wait_for(lambda: scene.ready() and scene.status().get("allocated") == 4, seconds=15)
+    wait_for(lambda: scene.ready() and scene.status().get("allocated") == 4)
     assert scene.status()["dynamicReservations"] == {scene.namespace: ips}
     # what was adopted is the pod's own: relaunched it has it again
     assert fresh.allocate(claim_of(scene, "a"))[0].ip == ips["a"]

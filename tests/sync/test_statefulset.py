@@ -43,7 +43,7 @@ class Kubelet:
         return {name: ip for name, (_, ip) in self.runs.items()}
 
     def until(self, *names: str) -> dict[str, str]:
-        found = wait_for(lambda: (ips := self.step()).keys() == set(names) and [ips], seconds=20)
+        found = wait_for(lambda: (ips := self.step()).keys() == set(names) and [ips])
         return dict(found[0])
 
 
@@ -51,7 +51,7 @@ class Kubelet:
 def kubelet(scene: Scene) -> Kubelet:
     scene.cluster.start_controllers()
     scene.pool(sub={"range": "10.9.0.1-10.9.0.4/24"})
-    scene.sync()
+    scene.sync(RECLAIM_GRACE="3600")  # who takes an address here need not be a pod of the API server's
     wait_for(scene.ready)
     return Kubelet(scene)
 
@@ -101,7 +101,7 @@ def test_force_deleted_it_comes_back_to_its_address_though_the_pool_is_full(
     assert states(scene) == [4, 0, 0]
     old = kubelet.runs["web-1"][0]
     remove(scene, "web-1")
-    wait_for(lambda: kubelet.pods().get("web-1", old) != old, seconds=20)
+    wait_for(lambda: kubelet.pods().get("web-1", old) != old)
     # the new pod's ADD comes before the old sandbox's DEL, as after a force deletion
     new = kubelet.pods()["web-1"]
     assert scene.take("web-1", new) == before["web-1"]
@@ -164,7 +164,7 @@ def test_what_was_released_while_nobody_watched_is_held_later(scene: Scene, kube
     kubelet.until("web-0")
     assert states(scene) == [1, 0, 3]
     scene.workers[0].start()
-    wait_for(lambda: states(scene) == [1, 1, 2], seconds=15)
+    wait_for(lambda: states(scene) == [1, 1, 2])
     stateful(scene, 0)
     wait_for(lambda: states(scene) == [1, 0, 3])
     remove(scene, "web-0")

@@ -82,7 +82,7 @@ def test_it_goes_on_after_the_api_server_was_killed_and_its_history_compacted(
         cluster.compact()
         wait_for(lambda: mirror.get(f"{namespace}/new") == packed(new))
         wait_for(lambda: f"{namespace}/gone" not in mirror)
-        assert watch.trouble is None
+        wait_for(lambda: watch.trouble is None)  # the list is told before it is said that all is well
 
 
 def test_a_version_that_was_compacted_leads_to_a_new_list(
@@ -110,7 +110,7 @@ def test_a_watch_can_be_ended_from_another_thread(api: Api, cluster: ControlPlan
     threading.Timer(0.2, stream.close).start()
     began = time.monotonic()
     assert [change["type"] for change in stream if change["type"] != "BOOKMARK"] == []
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30, "the server ends it after a minute"
 
 
 def test_a_server_that_is_away_is_away_at_once(cluster: ControlPlane) -> None:
