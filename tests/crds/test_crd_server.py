@@ -86,9 +86,7 @@ def test_kubectl_explains_every_field(cluster: ControlPlane) -> None:
     walk(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"], "")
     assert silent == []
     # What explain reads is published a moment after the definition is established.
-    said = wait_for(
-        lambda: cluster.kubectl("explain", "ippool.spec.ipPoolSubs.range", check=False).stdout, seconds=30
-    )
+    said = wait_for(lambda: cluster.kubectl("explain", "ippool.spec.ipPoolSubs.range", check=False).stdout)
     assert "first-last/prefix" in said
 
 

@@ -148,7 +148,7 @@ time.sleep(600)
     os.kill(run.pid, signal.SIGKILL)
     run.communicate()
 
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while (
         started(int(pid)) or Path(folder).exists() or not witness.exists()
     ) and time.monotonic() < deadline:

@@ -87,7 +87,8 @@ def test_an_empty_list_of_pods_frees_nothing_and_is_told(scene: Scene) -> None:
 
 
 def test_too_many_at_once_is_not_believed(scene: Scene) -> None:
-    scene.sync(RECLAIM_SHARE="0.5", RECLAIM_GRACE="5")  # all of them are missed before it is asked for the first one
+    # all of them are missed before it would be asked about the first one
+    scene.sync(RECLAIM_SHARE="0.5", RECLAIM_GRACE="5")
     scene.pool(sub={"range": "10.9.0.1-10.9.0.40/24"})
     wait_for(scene.ready)
     running(scene, *(f"p{n}" for n in range(24)))

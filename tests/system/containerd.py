@@ -329,7 +329,7 @@ class Containerd:
         return [top / self._name for top in (root, *root.iterdir()) if top.is_mount()]
 
 
-def until(true: Callable[[], object], *, seconds: float = 10) -> None:
+def until(true: Callable[[], object], *, seconds: float = 60) -> None:
     """Wait for something."""
     deadline = time.monotonic() + seconds
     while not true():
