@@ -16,7 +16,7 @@ from ledger.checkpoint import Checkpoint
 from ledger.errors import InvalidRequest, LedgerCorrupt
 from ledger.events import Cursor, Kind
 from ledger.merkle import HASH, TILE, GrowingTree
-from ledger.pools import PoolSpec
+from ledger.pools import PoolSpec, Sub
 from ledger.store import Database, Tx, fences, load, rows, seals
 from ledger.store.rows import Place
 from ledger.store.stream import POOL, SEQ, Row
@@ -66,11 +66,6 @@ class Loader:
                 fences.turn(tx, raised=True, reason=reason, actor=actor)
             load.prepare(tx)
             self._pools = load.pool_ids(tx)
-
-    @property
-    def resumed_at(self) -> int:
-        """How many events an interrupted import has left here."""
-        return self._before
 
     def add(
         self,
@@ -144,6 +139,7 @@ class Loader:
 
 def rebuild(tx: Tx) -> None:
     """Pools and addresses out of the ledger alone, where there are none yet."""
+    load.begin_state(tx)
     for pool_id, name, version, kind, raw in load.newest_pool_events(tx):
         spec = pools.from_spec(name, raw)
         live = kind != Kind.POOL_DELETED
@@ -160,28 +156,25 @@ def rebuild(tx: Tx) -> None:
         )
         if live:
             _place(tx, pool_id, spec)
-    load.set_state(tx)
+    load.end_state(tx)
 
 
 def _place(tx: Tx, pool_id: int, spec: PoolSpec) -> None:
-    """Rows in the picking order: whole subs, the first of larger ones, and all that were ever used."""
+    """Rows in the picking order: whole subs; of larger ones the first, and all that were ever used."""
+    used: list[tuple[Sub, int]] = []
+    if any(sub.capacity > walk.WHOLE for sub in spec.subs):
+        known = ((spec.sub_of(ip), to_int(ip)[1]) for ip in load.used_addresses(tx, pool_id))
+        used = [(sub, at) for sub, at in known if sub is not None]
     for sub in spec.subs:
         count = walk.first_walk(sub)
-        places = [
-            Place(to_text(sub.family, at), sub.family, sub.ordinal, walk.rnd_of(spec, sub, at))
-            for at in walk.steps(spec, sub, 0, count)
-        ]
-        rows.materialise(tx, pool_id, places)
-        rows.set_walked(tx, pool_id, sub.ordinal, count)
-    large = [sub for sub in spec.subs if sub.capacity > walk.WHOLE]
-    if large:
-        used = ((ip, spec.sub_of(ip)) for ip in load.used_addresses(tx, pool_id))
-        rows.materialise(
+        at_first = dict.fromkeys(walk.steps(spec, sub, 0, count))
+        at_first |= dict.fromkeys(at for of, at in used if of is sub)
+        load.place(
             tx,
             pool_id,
-            [
-                Place(ip, sub.family, sub.ordinal, walk.rnd_of(spec, sub, to_int(ip)[1]))
-                for ip, sub in used
-                if sub in large
-            ],
+            (
+                Place(to_text(sub.family, at), sub.family, sub.ordinal, walk.rnd_of(spec, sub, at))
+                for at in at_first
+            ),
         )
+        rows.set_walked(tx, pool_id, sub.ordinal, count)

@@ -47,7 +47,6 @@ class Header:
     schema: int
     events: int | None
     checkpoint: str | None
-    exported_at: str
 
     @property
     def followed(self) -> bool:
@@ -162,7 +161,7 @@ class Reader:
             raw = json.loads(first or b"")
             if raw["format"] != FORMAT:
                 raise ValueError(f"its format is {raw['format']!r}, this program reads {FORMAT!r}")
-            header = Header(raw["schema"], raw["events"], raw["checkpoint"], raw["exportedAt"])
+            header = Header(raw["schema"], raw["events"], raw["checkpoint"])
             if type(header.schema) is not int or (
                 header.events is not None and type(header.events) is not int
             ):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from ledger.events import Cursor
 from ledger.schema import address, ledger, pool, seal
 from ledger.store.database import Tx
+from ledger.store.rows import Place
 from ledger.store.stream import COPY_NULL, ROW, SEQ, Row
 
 _COLUMNS = (
@@ -170,35 +171,72 @@ def newest_pool_events(tx: Tx) -> list[tuple[int, str, int, str, Any]]:
     return [tuple(row) for row in tx.execute(query)]
 
 
+# The state. Two tables for the time of the transaction, so that every address is written once, as it is in the end.
+_NEWEST = """
+    CREATE TEMPORARY TABLE newest AS
+    SELECT pool_id, ip, max(version) AS version FROM ledger WHERE ip IS NOT NULL GROUP BY pool_id, ip
+"""
+_PLACED = "CREATE TEMPORARY TABLE placed (pool_id int, ip {ip}, family int, sub int, rnd bigint)"
+_ADDRESS = """
+    INSERT INTO address (pool_id, ip, family, sub, rnd, version, state, since, owner, namespace, pod, pod_uid, container_id,
+                         if_name, network, node, until)
+    SELECT {place}, coalesce(l.version, 0), coalesce(l.state, 'free'), l.at,
+           CASE WHEN l.namespace IS NOT NULL AND l.pod IS NOT NULL THEN l.namespace || '/' || l.pod ELSE l.container_id END,
+           l.namespace, l.pod, l.pod_uid, l.container_id, l.if_name, l.network, l.node, l.until
+    FROM {source} ledger l ON l.pool_id = n.pool_id AND l.ip = n.ip AND l.version = n.version
+    WHERE {where}
+"""
+_OF_A_PLACE = _ADDRESS.format(
+    place="p.pool_id, p.ip, p.family, p.sub, p.rnd",
+    source="placed p LEFT JOIN newest n ON n.pool_id = p.pool_id AND n.ip = p.ip LEFT JOIN",
+    where="true",
+)
+_WITHOUT_ONE = _ADDRESS.format(
+    place="n.pool_id, n.ip, {family}, -1, NULL",
+    source="newest n JOIN",
+    where="NOT EXISTS (SELECT 1 FROM placed p WHERE p.pool_id = n.pool_id AND p.ip = n.ip)",
+)
+
+
+def begin_state(tx: Tx) -> None:
+    """Before :func:`place`: find the newest event of every address."""
+    run = tx.connection.exec_driver_sql
+    if not tx.sqlite:
+        run("SET LOCAL work_mem = '256MB'")
+    run(_NEWEST)
+    run(_PLACED.format(ip="text" if tx.sqlite else "inet"))
+
+
 def used_addresses(tx: Tx, pool_id: int) -> list[str]:
     """Every address of a pool that ever had an event."""
-    query = sa.select(ledger.c.ip).where(
-        ledger.c.pool_id == pool_id, ledger.c.ip.is_not(None), ledger.c.version == 1
+    ip, mark = ("ip", "?") if tx.sqlite else ("host(ip)", "%s")
+    query = f"SELECT {ip} FROM newest WHERE pool_id = {mark}"  # noqa: S608
+    return list(tx.connection.exec_driver_sql(query, (pool_id,)).scalars())
+
+
+def place(tx: Tx, pool_id: int, places: Iterable[Place]) -> None:
+    """Addresses that belong to a sub, each once."""
+    driver: Any = tx.connection.connection.driver_connection
+    found = ((pool_id, p.ip, p.family, p.sub, p.rnd) for p in places)
+    if tx.sqlite:
+        driver.executemany("INSERT INTO placed VALUES (?, ?, ?, ?, ?)", found)
+        return
+    with driver.cursor() as cursor, cursor.copy("COPY placed FROM STDIN") as copy:
+        for row in found:
+            copy.write_row(row)
+
+
+def end_state(tx: Tx) -> None:
+    """Write every address that has a place or was ever used, with the state of its newest event."""
+    run = tx.connection.exec_driver_sql
+    for table in ("newest", "placed"):
+        run(f"ANALYZE {table}")
+    run(_OF_A_PLACE)
+    run(
+        _WITHOUT_ONE.format(
+            family="CASE WHEN instr(n.ip, ':') > 0 THEN 6 ELSE 4 END" if tx.sqlite else "family(n.ip)"
+        )
     )
-    return list(tx.execute(query).scalars())
-
-
-_STATE = """
-INSERT INTO address (pool_id, ip, family, sub, rnd, version, state, since, owner, namespace, pod, pod_uid, container_id,
-                     if_name, network, node, until)
-SELECT l.pool_id, l.ip, {family}, -1, NULL, l.version, l.state, l.at,
-       CASE WHEN l.namespace IS NOT NULL AND l.pod IS NOT NULL THEN l.namespace || '/' || l.pod ELSE l.container_id END,
-       l.namespace, l.pod, l.pod_uid, l.container_id, l.if_name, l.network, l.node, l.until
-FROM ledger l
-JOIN (SELECT pool_id, ip, max(version) AS version FROM ledger WHERE ip IS NOT NULL GROUP BY pool_id, ip) n
-  ON n.pool_id = l.pool_id AND n.ip = l.ip AND n.version = l.version
-WHERE true
-ON CONFLICT (pool_id, ip) DO UPDATE
-SET version = excluded.version, state = excluded.state, since = excluded.since, owner = excluded.owner,
-    namespace = excluded.namespace, pod = excluded.pod, pod_uid = excluded.pod_uid, container_id = excluded.container_id,
-    if_name = excluded.if_name, network = excluded.network, node = excluded.node, until = excluded.until
-"""
-
-
-def set_state(tx: Tx) -> None:
-    """Give every address that was ever used the state of its newest event. Those without a row get one, out of the picking order."""
-    family = "CASE WHEN instr(l.ip, ':') > 0 THEN 6 ELSE 4 END" if tx.sqlite else "family(l.ip)"
-    if not tx.sqlite:
-        tx.connection.exec_driver_sql("SET LOCAL work_mem = '256MB'")
-    tx.connection.exec_driver_sql(_STATE.format(family=family))
-    tx.connection.exec_driver_sql(f"ANALYZE {address.name}")
+    for table in ("newest", "placed"):
+        run(f"DROP TABLE {table}")
+    run(f"ANALYZE {address.name}")
