@@ -161,7 +161,10 @@ def test_an_agent_and_its_database_together(
         postgres_server.restart()
         agent.restart()
         more(answers)
-    wait_for(lambda: not any(agent.queue.iterdir()), "the queue is never empty")
+    # what the agent remembers is there as well, sooner or later
+    wait_for(
+        lambda: all("memory.json" in each.name for each in agent.queue.iterdir()), "the queue is never empty"
+    )
     judge(url, answers, lives)
 
 
