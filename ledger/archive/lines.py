@@ -20,10 +20,7 @@ from ledger.events import Kind, State
 from ledger.store.stream import ROW, Row
 
 SCHEMA = 1
-"""The shape of events that this program writes. An older one is upcast at read: see ``UPCAST``."""
-
-UPCAST: dict[int, Any] = {}
-"""Schema -> a function from an event (as a dict) of that schema to the next. None is needed yet: 1 is the first."""
+"""The shape of events that this program writes, and the first that there is: there is nothing to upcast yet."""
 
 _FIELDS = ROW[:-1]
 _KEYS = frozenset(_FIELDS)

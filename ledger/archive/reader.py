@@ -162,9 +162,8 @@ class Reader:
             if raw["format"] != FORMAT:
                 raise ValueError(f"its format is {raw['format']!r}, this program reads {FORMAT!r}")
             header = Header(raw["schema"], raw["events"], raw["checkpoint"])
-            if type(header.schema) is not int or (
-                header.events is not None and type(header.events) is not int
-            ):
+            counts = [header.schema] if header.events is None else [header.schema, header.events]
+            if any(type(count) is not int or count < 0 for count in counts) or header.schema < 1:
                 raise ValueError("a number of its header is none")
         except (ValueError, KeyError, TypeError) as error:
             raise InvalidInput("export", self.source, f"is not an export of a ledger: {error}") from None

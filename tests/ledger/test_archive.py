@@ -353,6 +353,14 @@ def test_an_export_of_a_newer_program_is_refused_by_name(sqlite: Database, tmp_p
         check_file(save(tmp_path / "newer.zst", content))
 
 
+@pytest.mark.parametrize("schema", [b"0", b"-1", b"true", b"1.0", b'"1"', b"null"])
+def test_an_export_of_no_schema_is_none(sqlite: Database, tmp_path: Path, schema: bytes) -> None:
+    content = lines(written(sqlite, tmp_path / "ledger.zst"))
+    content[0] = content[0].replace(b'"schema":1', b'"schema":' + schema)
+    with pytest.raises(InvalidInput, match="is not an export of a ledger"):
+        check_file(save(tmp_path / "none.zst", content))
+
+
 def test_a_bomb_needs_no_memory(tmp_path: Path) -> None:
     bomb = tmp_path / "bomb.zst"
     bomb.write_bytes(zstandard.ZstdCompressor().compress(b"0" * 200_000_000))
