@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from itertools import repeat
 from operator import itemgetter
-from typing import Any
 
 import orjson
 
