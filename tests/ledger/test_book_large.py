@@ -111,6 +111,7 @@ def test_a_range_that_changes_is_walked_anew_and_misses_none(tiny: None, page: P
         page.book.allocate(page.claim("ns/late", "late"))
 
 
+@pytest.mark.timeout(600)  # 65,544 allocations: half a minute, and several on a busy machine
 def test_a_sub_slightly_above_what_is_made_whole_is_exhausted_exactly(postgres_url: str) -> None:
     """With the real sizes: 65,541 addresses and 3 of another sub, each given once, and then the figures."""
     database = Database(postgres_url)
