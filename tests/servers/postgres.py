@@ -45,8 +45,6 @@ SETTINGS = {
     "log_line_prefix": "%m [%p] %d ",
     "log_min_messages": "warning",
     "max_wal_size": "256MB",
-    # Whoever follows the ledger waits behind every open transaction, and its own come when they like
-    "autovacuum": "off",
 }
 
 
