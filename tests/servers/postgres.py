@@ -7,6 +7,7 @@ open transaction of the whole *cluster*, so a slow writer in one worker's test w
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import random
@@ -244,10 +245,28 @@ def as_user(user: str, url: str) -> str:
     return make_url(url).set(username=user).render_as_string(hide_password=False)
 
 
+_ours: dict[int, int] = {}
+"""The ports of this process, each with the descriptor whose lock keeps it."""
+
+
 def free_port() -> int:
-    """A free loopback port below the ephemeral ones, so that nobody takes it while a server is down."""
+    """A free loopback port below the ephemeral ones, so that nobody takes it while a server is down.
+
+    Nor before it is up: other processes that run tests are kept from it, until this one's end, by a lock on its byte of a file.
+    """
+    locks = next(iter(_ours.values()), None)
+    if locks is None:
+        path = Path(tempfile.gettempdir()) / f"ipam-ledger-ports-{os.geteuid()}"
+        locks = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     while True:
         port = random.randrange(20_000, 32_000)
+        if port in _ours:
+            continue
+        try:
+            fcntl.lockf(locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+        except OSError:
+            continue
+        _ours[port] = locks
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
