@@ -41,6 +41,7 @@ def options(command: F) -> F:
     return _database_options(
         click.option(
             "-o", "--output", type=click.Choice(FORMATS), expose_value=False, callback=_output,
+            is_eager=True,  # errors in the words after it are told in this format, too
             help="How to print the answer. Default: table.",
         )(command)
     )  # fmt: skip
@@ -162,8 +163,12 @@ def actor() -> str:
 
 @contextmanager
 def _opened(url: str, *, head: bool) -> Iterator[Database]:
+    import logging
+
     from ledger.store import Database
 
+    # What goes wrong comes as an exception. Its log tells an interrupt a second time, with a traceback.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     database = Database(url)
     try:
         if head:
@@ -173,7 +178,9 @@ def _opened(url: str, *, head: bool) -> Iterator[Database]:
         database.close()
 
 
-def _db(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+def _db(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value == "":  # of a shell variable that is not set: what was meant is hardly the default
+        raise click.BadParameter("is empty; leave it out for the default", ctx=ctx, param=param)
     if value is not None:
         Options.of(ctx).db = value
 

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
 
@@ -67,15 +67,39 @@ def command(invocation: Invocation, /, output: str, follow: bool, interval: floa
             return
         with invocation.progress("exporting", total(database)) as done:
             if output == "-":
-                written = export(database, sys.stdout.buffer, done)
+                written = export(database, _ours(sys.stdout.buffer, "stdout"), done)
             else:
                 beside = Path(f"{output}.partial")
-                with beside.open("wb") as out:
-                    written = export(database, out, done)
-                    out.flush()
-                    os.fsync(out.fileno())
-                beside.replace(output)
+                try:
+                    with beside.open("wb") as out:
+                        written = export(database, _ours(out, output), done)
+                        out.flush()
+                        os.fsync(out.fileno())
+                    beside.replace(output)
+                finally:
+                    beside.unlink(missing_ok=True)
     click.echo(f"Exported {written.events:,} events; root {written.root.hex()}.", err=True)
+
+
+class _Ours:
+    """Keeps the output's errors from being taken for the database's, within whose transaction it is written."""
+
+    def __init__(self, file: IO[bytes], name: str) -> None:
+        self._file = file
+        self._name = name
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            raise click.ClickException(f"{self._name}: cannot be written: {error.strerror}") from error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def _ours(file: IO[bytes], name: str) -> IO[bytes]:
+    return cast(IO[bytes], _Ours(file, name))
 
 
 def _forever(following: Follow, interval: float) -> None:

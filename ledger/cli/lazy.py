@@ -114,13 +114,13 @@ class Root(click.Group):
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
-        except OSError as error:
-            if error.errno != errno.EPIPE:
-                raise
-            with suppress(OSError, ValueError):  # or the interpreter's own flush complains at exit
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ctx.exit(BROKEN_PIPE)
         except Exception as error:
+            lost = error.__cause__ if isinstance(error, click.ClickException) else error
+            if isinstance(lost, OSError) and lost.filename is None:  # of the answer's own way out
+                with suppress(OSError, ValueError):  # or the interpreter's own flush complains at exit
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                if lost.errno == errno.EPIPE:
+                    ctx.exit(BROKEN_PIPE)
             refused = _refused(error, ctx)
             if refused is None:
                 raise
@@ -129,7 +129,7 @@ class Root(click.Group):
 
 
 class Refused(click.ClickException):
-    """A LedgerError in front of a person, or of a program that asked for JSON."""
+    """An error in front of a person, or of a program that asked for JSON."""
 
     def __init__(self, message: str, facts: Mapping[str, Any], *, code: int, machine: bool) -> None:
         super().__init__(message)
@@ -150,11 +150,19 @@ class Refused(click.ClickException):
 
 
 def _refused(error: Exception, ctx: click.Context) -> Refused | None:
+    machine = Options.of(ctx).output in ("json", "jsonl")
+    if isinstance(error, click.ClickException):  # click tells a person itself, with the usage
+        if not machine or isinstance(error, click.exceptions.NoArgsIsHelpError):
+            return None
+        return Refused(error.format_message(), {}, code=error.exit_code, machine=machine)
+
     from ledger.errors import InvalidInput, InvalidPool, LedgerError
 
+    if isinstance(error, OSError):  # that nobody has put into better words
+        where = error.filename or "the answer cannot be written"
+        return Refused(f"{where}: {error.strerror or error}", {}, code=1, machine=machine)
     if not isinstance(error, LedgerError):
         return None
     # A pool that is not valid is an answer about that pool; any other bad input is the caller's words.
     usage = isinstance(error, InvalidInput) and not isinstance(error, InvalidPool)
-    machine = Options.of(ctx).output in ("json", "jsonl")
     return Refused(str(error), error.facts(), code=2 if usage else 1, machine=machine)
