@@ -56,8 +56,10 @@ def command(
 
     Exit status: 0 it has the address, 1 it cannot (taken, reserved, the pool is full or unknown), 2 wrong usage.
     """
+    from ledger.adoption.found import interface as interface_name
     from ledger.claims import Claim, Node
     from ledger.cli.output import Column, printable
+    from ledger.errors import AddressUnavailable
     from ledger.events import Attachment, Owner
 
     if (name is None) == (pod is None):
@@ -66,13 +68,20 @@ def command(
         raise click.BadParameter(
             f"{name!r} must be letters, digits, dots, dashes and underscores", param_hint="--name"
         )
+    if interface is not None:
+        interface = interface_name(interface, "--interface")
     if pod is not None:
         # No runtime's container id has a slash, so this never stands in the way of one.
         owner, attachment = Owner(*pod), Attachment("/".join(pod), interface or "eth0", "")
     else:
         owner, attachment = Owner(None, name), Attachment(name or "", interface or "", "")
     claim = Claim(
-        tuple(pools), owner, attachment, Node(node, labels=dict(labels) if labels else None), ips, reason
+        tuple(pools),
+        owner,
+        attachment,
+        Node(node or None, labels=dict(labels) if labels else None),
+        ips,
+        reason,
     )
     with invocation.book() as book:
         allocations = book.allocate(claim)
@@ -86,16 +95,23 @@ def command(
         }
         for each in allocations
     ]
+    who = "/".join(pod) if pod else name
     if invocation.human:
-        who = "/".join(pod) if pod else name
         for row in rows:
             gateway = f", gateway {row['gateway']}" if row["gateway"] else ""
             had = "allocated to" if row["event"] else "is allocated already to"
             invocation.printer.line(
                 printable(f"{row['ip']}/{row['prefixLength']} of pool {row['pool']!r} {had} {who}{gateway}")
             )
-        return 0
-    if invocation.output == "csv":
-        rows = [{**row, "event": row["event"] and row["event"]["seq"]} for row in rows]
-    invocation.printer.rows(rows, (Column("ADDRESS", "ip"),))
+    else:
+        if invocation.output == "csv":
+            rows = [{**row, "event": row["event"] and row["event"]["seq"]} for row in rows]
+        invocation.printer.rows(rows, (Column("ADDRESS", "ip"),))
+    # An owner that has an address keeps it, as a pod's ADD would; a person who asked for another one is told so.
+    if missed := sorted(set(ips) - {each.ip for each in allocations}):
+        raise AddressUnavailable(
+            f"{who} has another address already, and so not {', '.join(missed)}; `release` that one first",
+            ip=missed[0],
+            holder=who,
+        )
     return 0

@@ -35,7 +35,7 @@ def command() -> None:
     """
 
 
-@command.command("apply")
+@command.command("apply", short_help="Create pools, or change them to what files say.")
 @click.option("-f", "--filename", "files", multiple=True, required=True, metavar="FILE",
               help="JSON or YAML, one IPPool or several; - is stdin (repeat for more files).")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Check everything and say what would be done; change nothing.")
@@ -189,7 +189,7 @@ def percent(share: float) -> str:
     return f"{shown:.1f}"
 
 
-@command.command("show")
+@command.command("show", short_help="Show one pool: counts, ranges, use over time, a map.")
 @click.argument("name")
 @click.option("--map/--no-map", "drawn", default=None, help="A map of the addresses. Default: on a terminal.")
 @everywhere
@@ -329,12 +329,15 @@ def delete(invocation: Invocation, /, names: tuple[str, ...], reason: str | None
     Exit status: 0 deleted, 1 in use or unknown, 2 wrong usage.
     """
     rows = []
-    with invocation.book() as book:
-        for name in names:
-            event = book.delete_pool(name, reason=reason)
-            rows.append({"name": name, "action": "deleted", "event": event.to_json()})
-            if invocation.human:
-                invocation.printer.line(f'{RESOURCE} "{name}" deleted')
-    if not invocation.human:
-        invocation.printer.rows(rows, (), fields=("name", "action"))
+    try:
+        with invocation.book() as book:
+            for name in names:
+                event = book.delete_pool(name, reason=reason)
+                rows.append({"name": name, "action": "deleted", "event": event.to_json()})
+    finally:  # what was deleted is told, also where the next one is refused
+        if invocation.human:
+            for row in rows:
+                invocation.printer.line(f'{RESOURCE} "{row["name"]}" deleted')
+        elif rows:
+            invocation.printer.rows(rows, (), fields=("name", "action"))
     return 0

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from ledger.cli.everywhere import Invocation, everywhere
 from ledger.cli.params import IP, POD, ask_reason
+
+if TYPE_CHECKING:
+    from ledger.events import Event
 
 
 @click.command()
@@ -35,10 +40,6 @@ def command(
 
     Exit status: 0 released, 1 nobody holds it or it is unknown, 2 wrong usage.
     """
-    from ledger.audit import who_is
-    from ledger.cli.events import COLUMNS, FIELDS
-    from ledger.cli.output import printable
-    from ledger.cli.times import shown
     from ledger.errors import NotHeld
     from ledger.store import history
 
@@ -46,22 +47,37 @@ def command(
         raise click.UsageError("say what: addresses, or --name, or --pod")
     if pool and not ips:
         raise click.UsageError("--pool goes with addresses")
-    with invocation.book() as book:
-        if ips:
-            events = [book.release_ip(ip, pool=pool, reason=reason) for ip in ips]
-        else:
-            owner = "/".join(pod) if pod else str(name)
-            with book.database.read() as tx:
-                attachments = dict.fromkeys(row.attachment for _, row in history.rows_of_owner(tx, owner))
-            # By attachment, not by address: another's that came meanwhile is left alone.
-            events = [each for found in book.release_many(list(attachments), reason=reason) for each in found]
-            if not events:
-                raise NotHeld(f"{owner} has no address", owner=owner)
-    if invocation.human:
-        for event in events:
-            until = f", cooling until {shown(event.until)}" if event.until else ""
-            text = f"{event.ip} of pool {event.pool!r} released from {who_is(event)}{until}"
-            invocation.printer.line(printable(text))
-    else:
-        invocation.printer.rows([event.to_json() for event in events], COLUMNS, fields=FIELDS)
+    events: list[Event] = []
+    try:
+        with invocation.book() as book:
+            for ip in ips:
+                events.append(book.release_ip(ip, pool=pool, reason=reason))
+            if not ips:
+                owner = "/".join(pod) if pod else str(name)
+                with book.database.read() as tx:
+                    attachments = dict.fromkeys(row.attachment for _, row in history.rows_of_owner(tx, owner))
+                # By attachment, not by address: another's that came meanwhile is left alone.
+                for found in book.release_many(list(attachments), reason=reason):
+                    events += found
+                if not events:
+                    who = owner if pod else f"owner {owner!r}"
+                    raise NotHeld(f"{who} has no address", owner=owner)
+    finally:  # what was released is told, also where the next one is refused
+        if events:
+            _tell(invocation, events)
     return 0
+
+
+def _tell(invocation: Invocation, events: list[Event]) -> None:
+    from ledger.audit import who_is
+    from ledger.cli.events import COLUMNS, FIELDS
+    from ledger.cli.output import printable
+    from ledger.cli.times import shown
+
+    if not invocation.human:
+        invocation.printer.rows([event.to_json() for event in events], COLUMNS, fields=FIELDS)
+        return
+    for event in events:
+        until = f", cooling until {shown(event.until)}" if event.until else ""
+        text = f"{event.ip} of pool {event.pool!r} released from {who_is(event)}{until}"
+        invocation.printer.line(printable(text))
