@@ -7,7 +7,7 @@ from datetime import datetime
 import click
 
 from ledger.cli.everywhere import Invocation, everywhere
-from ledger.cli.params import IP, POD, TIME
+from ledger.cli.params import IP, POD, TIME, Count
 
 
 @click.command()
@@ -20,7 +20,7 @@ from ledger.cli.params import IP, POD, TIME
 @click.option("--pool", metavar="NAME", help="Events of this pool and its addresses.")
 @click.option("--since", type=TIME, help="From this moment on (included).")
 @click.option("--until", type=TIME, help="Before this moment.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the newest N of them.")
+@click.option("--limit", type=Count(min=1), metavar="N", help="Only the newest N of them.")
 @everywhere
 def command(
     invocation: Invocation,

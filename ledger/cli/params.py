@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import click
 
-from ledger.cli.times import Time
+from ledger.cli.times import Past, Time
 
 TIME = Time()
+PAST = Past()
+
+MOST: Final = 10**18
+"""More than any ledger holds; beyond some 9 × 10¹⁸ no database takes the number."""
 
 
 class Ip(click.ParamType):  # type: ignore[type-arg]
@@ -42,6 +46,14 @@ class Pod(click.ParamType):  # type: ignore[type-arg]
         if not slash or not LABEL.fullmatch(namespace) or not is_subdomain(pod):
             self.fail(f"{value!r} is no pod: write NAMESPACE/NAME, as default/web-0", param, ctx)
         return namespace, pod
+
+
+class Count(click.IntRange):
+    """How many at most; more than there can be is all."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        count: int = super().convert(value, param, ctx)
+        return min(count, MOST)
 
 
 class Label(click.ParamType):  # type: ignore[type-arg]

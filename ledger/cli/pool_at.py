@@ -7,14 +7,14 @@ from datetime import datetime
 import click
 
 from ledger.cli.everywhere import Invocation, everywhere
-from ledger.cli.params import TIME
+from ledger.cli.params import PAST
 
 
 @click.command()
 @click.argument("pool")
 @click.option(
     "--at",
-    type=TIME,
+    type=PAST,
     required=True,
     help="The moment; at the very instant of an event, its new state counts.",
 )

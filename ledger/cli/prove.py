@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ledger.cli.everywhere import Invocation, everywhere_but_output
+from ledger.cli.params import MOST
 
 
 @click.command()
@@ -38,6 +39,7 @@ def command(invocation: Invocation, /, seq: int | None, since: Path | None, outp
       ipam-ledger prove 42 -o event-42.json
       ipam-ledger prove --since last-weeks-checkpoint -o growth.json
     """
+    from ledger.errors import InvalidRequest, LedgerError
     from ledger.files import replace_file
     from ledger.prove import prove, prove_growth
 
@@ -45,7 +47,13 @@ def command(invocation: Invocation, /, seq: int | None, since: Path | None, outp
         raise click.UsageError("give either SEQ or --since CHECKPOINT")
     with invocation.database() as database:
         document: dict[str, Any]
-        document = prove(database, seq) if seq is not None else prove_growth(database, _text(since))
+        if seq is None:
+            document = prove_growth(database, _text(since))
+        else:
+            try:
+                document = prove(database, min(seq, MOST))
+            except InvalidRequest as error:  # a good question about what is not there
+                raise LedgerError(f"this ledger has no event {seq}", seq=seq) from error
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     if output == "-":
         click.echo(text, nl=False)

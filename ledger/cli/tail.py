@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ledger.cli.everywhere import Invocation, everywhere
+from ledger.cli.params import Count
 
 if TYPE_CHECKING:
     from ledger.events import Event
@@ -26,7 +27,7 @@ EVERY = 0.5
 @click.option(
     "-n",
     "count",
-    type=click.IntRange(min=0),
+    type=Count(min=0),
     default=10,
     show_default=True,
     help="How many of the newest to begin with.",
@@ -52,7 +53,9 @@ def command(invocation: Invocation, /, follow: bool, count: int) -> int:
             invocation.printer.stream(pages, COLUMNS, FIELDS)
         else:
             rows = (row for page in pages for row in page)
-            invocation.printer.rows(rows, COLUMNS, fields=FIELDS, empty="the ledger is empty")
+            invocation.printer.rows(
+                rows, COLUMNS, fields=FIELDS, empty="the ledger is empty" if count else ""
+            )
     return 0
 
 

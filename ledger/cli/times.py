@@ -101,6 +101,16 @@ class Time(click.ParamType):  # type: ignore[type-arg]
             self.fail(str(error), param, ctx)
 
 
+class Past(Time):
+    """A moment that is asked about: one that is yet to come gets the answer of now, and a word about it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        moment = super().convert(value, param, ctx)
+        if moment > datetime.now(UTC) and not (ctx and ctx.resilient_parsing):
+            click.echo(f"Warning: {value} is yet to come; this is how it stands now", err=True)
+        return moment
+
+
 def shown(moment: datetime | str | None) -> str:
     """A moment for people: local time with its offset, to the microsecond where it has one; it can be pasted back."""
     if moment is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ledger.cli.everywhere import Invocation, everywhere
-from ledger.cli.params import IP, TIME
+from ledger.cli.params import IP, PAST
 
 if TYPE_CHECKING:
     from ledger.cli.output import Printer
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("ip", type=IP)
 @click.option(
-    "--at", type=TIME, help="The moment; at the very instant of an event, its new state counts. Default: now."
+    "--at", type=PAST, help="The moment; at the very instant of an event, its new state counts. Default: now."
 )
 @click.option(
     "--pool", metavar="NAME", help="Only in this pool, where several address spaces have the address."
