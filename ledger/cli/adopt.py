@@ -119,7 +119,7 @@ def run(invocation: Invocation, kind: str, source: str, given: Given) -> int:
 
 def _read(kind: str, source: str, given: Given) -> tuple[Reading, frozenset[str]]:
     from ledger.adoption import found, host_local, k8s_ipam, sandboxes, whereabouts
-    from ledger.adoption.objects import open_lists, read_documents
+    from ledger.adoption.objects import open_lists
 
     unsaid = _unsaid(kind, given)
     if kind == "host-local":
@@ -130,7 +130,7 @@ def _read(kind: str, source: str, given: Given) -> tuple[Reading, frozenset[str]
         if source == CLUSTER:
             objects: Iterable[tuple[str, object]] = _cluster(kind, given.kubeconfig)
         else:
-            objects = open_lists(read_documents(_bytes(source), source), source)
+            objects = open_lists(_documents(source), source)
         reader = k8s_ipam.read if kind == "k8s-ipam" else whereabouts.read
         reading = reader(objects, unsaid)
     if given.only:
@@ -141,7 +141,7 @@ def _read(kind: str, source: str, given: Given) -> tuple[Reading, frozenset[str]
         )
     running = []
     for file in given.sandboxes:
-        more, problems = sandboxes.read(read_documents(_bytes(file), file), file)
+        more, problems = sandboxes.read(_documents(file), file)
         running += more
         reading.problems += problems
     reading.found = sandboxes.identify(reading.found, running)
@@ -158,6 +158,15 @@ def _unsaid(kind: str, given: Given) -> Unsaid:
         raise click.UsageError(f"--node: {given.node!r} is no name of a node")
     usual = "net1" if kind == "whereabouts" else "eth0"
     return Unsaid(interface(given.if_name or usual, "--if-name"), given.network or "", given.node)
+
+
+def _documents(source: str) -> list[object]:
+    from ledger.adoption.objects import read_documents
+
+    documents = read_documents(_bytes(source), source)
+    if not documents:  # an empty list of kubectl's or crictl's is a document; this is one that failed
+        raise click.UsageError(f"{source}: is empty; look at what should have written it")
+    return documents
 
 
 def _bytes(source: str) -> bytes:

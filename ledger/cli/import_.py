@@ -9,6 +9,7 @@ import click
 
 from ledger.cli.adopt import KINDS, Given, adoption_options, run
 from ledger.cli.everywhere import Invocation, actor, everywhere
+from ledger.cli.keyfiles import verifier
 
 
 @click.command(name="import")
@@ -52,10 +53,13 @@ def _load(invocation: Invocation, path: Path, keys: tuple[str, ...]) -> int:
     from ledger.archive.reader import check_file, peek_header
     from ledger.archive.transfer import import_file
     from ledger.checkpoint import open_checkpoint
-    from ledger.keys import load_verifier
     from ledger.merkle import NotProven
 
-    verifiers = [load_verifier(key) for key in keys]
+    if str(path) == "-":
+        raise click.UsageError(
+            "an export is read twice, to check it before it is loaded: name a file, not stdin"
+        )
+    verifiers = [verifier(key) for key in keys]
     try:
         header = peek_header(path)
         with invocation.database() as database:

@@ -70,6 +70,10 @@ def _from(invocation: Invocation, dry_run: bool, kubeconfig: str | None) -> int:
             fence.raise_fence(
                 book.database, reason="the ledger is being restored from the cluster", actor=actor()
             )
+            if invocation.human:
+                click.echo(
+                    "The fence is raised: nothing is given out until this is done, or `fence lift`.", err=True
+                )
         reading = restore.from_cluster(kubeconfig)
         pools = [figures.spec for figures in book.pools()]
         new, problems = wanted(reading.specs, pools)

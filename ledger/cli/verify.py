@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ledger.cli.everywhere import Invocation, everywhere
-from ledger.cli.keyfiles import checkpoint_option
+from ledger.cli.keyfiles import checkpoint_option, verifier
 
 if TYPE_CHECKING:
     from ledger.cli.output import Printer
@@ -43,13 +43,12 @@ def command(invocation: Invocation, /, keys: tuple[str, ...], checkpoint: Path |
 
     Exit status: 0 the ledger holds, 1 it does not, 2 wrong usage.
     """
-    from ledger.keys import load_verifier
     from ledger.seal import OutsideFile
     from ledger.seal_checks import checks as seal_checks
     from ledger.verify import CHECKS, verify
 
     outside = _outside(invocation, checkpoint)
-    known = [load_verifier(key) for key in keys or _own_keys()]
+    known = [verifier(key) for key in keys or _own_keys()]
     checks = [*CHECKS, *seal_checks(known, OutsideFile(outside) if outside else None)]
     with invocation.database() as database, invocation.steps(len(checks)) as begin:
         report = verify(database, checks, begins=lambda check: begin(check.name))

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
+from ledger.cli import keyfiles
 from ledger.cli.everywhere import Invocation, everywhere
-from ledger.cli.keyfiles import verifier_option
 
 
 @click.command()
 @click.argument("file")
-@verifier_option
+@keyfiles.verifier_option
 @everywhere
 def command(invocation: Invocation, /, file: str, verifier: str | None) -> int:
     """Check the proof in FILE (- is stdin) with the public key alone, and say what it proves.
@@ -24,11 +24,10 @@ def command(invocation: Invocation, /, file: str, verifier: str | None) -> int:
     Example:
       ipam-ledger verify-proof event-42.json --key seal.key.pub
     """
-    from ledger.keys import default_key, load_verifier, public_path
     from ledger.merkle import NotProven
     from ledger.proof import MAX_PROOF, verify_proof
 
-    key = load_verifier(verifier or str(public_path(default_key())))
+    key = keyfiles.verifier(verifier)
     try:
         if file == "-":
             document = sys.stdin.buffer.read(MAX_PROOF + 1)
