@@ -75,8 +75,8 @@ def main() -> None:
       ipam-ledger history --pod default/web-0 --since -7d -o csv
       ipam-ledger verify
 
-    Options that every command takes (--db, -o, --no-color) may stand before or after its name. Times are RFC 3339
-    with an offset, or relative: -2h, -7d, now.
+    --db, -o and --no-color may stand before or after a command's name. (After `export` and `prove`, -o names the file to
+    write.) Times are RFC 3339 with an offset, or relative: -2h, -7d, now.
 
     Shell completion: eval "$(_IPAM_LEDGER_COMPLETE=bash_source ipam-ledger)" (or zsh_source, fish_source).
     """

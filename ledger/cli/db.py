@@ -27,7 +27,7 @@ def command() -> None:
     """
 
 
-@command.command("upgrade")
+@command.command("upgrade", short_help="Bring the database to this program's schema.")
 @click.option(
     "--sql",
     is_flag=True,
@@ -75,7 +75,7 @@ def upgrade(invocation: Invocation, /, sql: bool) -> int:
     return 0
 
 
-@command.command("check")
+@command.command("check", short_help="Say where schema and append-only guard stand.")
 @everywhere
 def check(invocation: Invocation, /) -> int:
     """Say where the schema stands, and whether the database still refuses to change the ledger.

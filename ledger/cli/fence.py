@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ledger.cli.everywhere import Invocation, actor, everywhere
+from ledger.cli.everywhere import Invocation, actor, everywhere, options
 from ledger.cli.params import ask_reason
 
 if TYPE_CHECKING:
@@ -21,10 +21,16 @@ RESTORE: Final = "sync.restore"
 
 
 @click.group()
+@options
 def command() -> None:
     """After a restore the ledger does not know what was given out since the backup, so nothing is given out.
 
     While the fence is raised, ADD answers "try again later" and STATUS "not available"; releases and questions go on.
+
+    \b
+    Examples:
+      ipam-ledger fence status
+      ipam-ledger fence lift --reason "compared after the restore"
     """
 
 
@@ -66,7 +72,7 @@ def raise_(invocation: Invocation, /, reason: str) -> None:
     invocation.printer.one(answer, lambda: click.echo(said + _sentence(newest)))
 
 
-@command.command()
+@command.command(short_help="Lift it, after comparing the ledger with the cluster.")
 @click.option(
     "--no-cluster",
     is_flag=True,

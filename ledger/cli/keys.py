@@ -6,16 +6,22 @@ from pathlib import Path
 
 import click
 
-from ledger.cli.everywhere import Invocation, everywhere
+from ledger.cli.everywhere import Invocation, everywhere, options
 from ledger.cli.keyfiles import key_option
 
 
 @click.group()
+@options
 def command() -> None:
     """Make and show the keys that sign checkpoints.
 
     The signer key stays where the sealer runs. The verifier key is for anybody who checks proofs; hand it to them by
     another way than the proofs.
+
+    \b
+    Examples:
+      ipam-ledger keys generate --name ledger.example.org/cluster-1
+      ipam-ledger keys show
     """
 
 
@@ -45,7 +51,7 @@ def generate(invocation: Invocation, /, key: Path | None, name: str | None) -> N
     invocation.printer.one(answer, tell)
 
 
-@command.command()
+@command.command(short_help="Show the verifier key, for whoever checks proofs.")
 @key_option
 @everywhere
 def show(invocation: Invocation, /, key: Path | None) -> None:

@@ -100,6 +100,9 @@ def test_every_command_of_ours_explains_itself(name: str) -> None:
             "an example"
         )
         assert "--db URL" in said and "--no-color" in said
+    said = Cli("sqlite:///never-opened.db")(name, "--help").out
+    assert f"  ipam-ledger {name}" in said and "--db URL" in said, "a group, too"
+    assert "..." not in said.partition("Commands:")[2], "what a verb does is not cut off"
     assert not Path("never-opened.db").exists()
 
 
@@ -131,6 +134,7 @@ def test_options_stand_before_or_after_the_name(tmp_path: Path, cli: Cli) -> Non
     assert cli("-o", "json", "pool", "list").json == []
     assert cli("pool", "-o", "json", "list").json == []
     assert cli("pool", "list", "-o", "json").json == []
+    assert cli("fence", "-o", "json", "status").json["raised"] is False
     assert cli("-o", "csv", "pool", "list", "-o", "json").json == [], "the last word wins"
     for args in (
         ("--db", other, "db", "check"),

@@ -1,0 +1,201 @@
+"""What a clumsy hand does: bad input gets a clear word in the shape that was asked for, and changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ledger.store import Database
+from tests.ledger.chronicle import Chronicle
+from tests.ledger.cli import Cli
+
+STORY = """
+    10:00 p PoolCreated 10.8.0.0/29
+    10:01 p 10.8.0.1 Allocated default/web-0 uid=u1 c=c1 node=n1
+    10:02 p 10.8.0.2 Allocated router
+    10:03 q PoolCreated 10.9.0.0/29
+"""
+TOO_MANY = "9" * 30
+
+
+@pytest.fixture
+def told(sqlite_url: str) -> Cli:
+    database = Database(sqlite_url)
+    Chronicle(database).write(STORY)
+    database.close()
+    return Cli(sqlite_url)
+
+
+def events(cli: Cli) -> int:
+    return len(cli("history", "-o", "json").json)
+
+
+def process(url: str, *args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", f'set -o pipefail; "{sys.executable}" -m ledger.cli {" ".join(args)}'],
+        capture_output=True, text=True, timeout=60, env={**os.environ, "IPAM_LEDGER_DB": url},
+    )  # fmt: skip
+
+
+# The shape of an error --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("who-had", "x", "-o", "json"),
+        ("who-had", "-o", "json"),
+        ("-o", "jsonl", "who-had", "x"),
+        ("pool", "list", "extra", "-o", "json"),
+        ("pool", "apply", "-f", "/no/such/file", "-o", "json"),
+        ("release", "--reason", "x", "-o", "json"),
+    ],
+)
+def test_wrong_usage_is_an_object_for_who_asked_for_json(told: Cli, args: tuple[str, ...]) -> None:
+    said = told(*args, status=2)
+    assert said.out == "" and list(json.loads(said.err)) == ["error"]
+
+
+def test_a_group_without_a_verb_still_shows_its_help(told: Cli) -> None:
+    assert "Commands:" in told("-o", "json", "pool", status=2).err
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("keys", "generate", "--key", "/proc/none/seal.key"),
+        ("keys", "generate", "--key", "/dev/null/seal.key"),
+        ("export", "-o", "/proc/none/ledger.zst"),
+        ("export", "--follow", "-o", "/proc/none/ledger.zst"),
+    ],
+)
+def test_a_file_that_cannot_be_made_is_named(told: Cli, args: tuple[str, ...]) -> None:
+    said = told(*args, status=1)
+    assert said.err.startswith(("Error: /proc/none", "Error: /dev/null"))
+    assert "error" in json.loads(told("-o", "json", *args, status=1).err)
+
+
+def test_an_answer_that_cannot_be_written_is_said_and_the_database_is_not_blamed(told: Cli) -> None:
+    said = process(told.url, "history", "> /dev/full")
+    assert (said.returncode, said.stderr) == (
+        1,
+        "Error: the answer cannot be written: No space left on device\n",
+    )
+    said = process(told.url, "export", "> /dev/full")
+    assert (said.returncode, said.stderr) == (
+        1,
+        "Error: stdout: cannot be written: No space left on device\n",
+    )
+    said = process(told.url, "export", "| (exec <&-; sleep 0.2; true)")
+    assert (said.returncode, said.stderr) == (141, "")
+
+
+# What was half done is told ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("output", ["table", "json"])
+def test_what_was_released_before_the_one_that_is_refused_is_told(told: Cli, output: str) -> None:
+    said = told("release", "10.8.0.1", "10.8.0.5", "10.8.0.2", "--reason", "x", "-o", output, status=1)
+    assert "10.8.0.1" in said.out and "10.8.0.2" not in said.out
+    assert "10.8.0.5" in said.err
+    assert told("release", "10.8.0.5", "--reason", "x", "-o", output, status=1).out == ""
+
+
+@pytest.mark.parametrize("output", ["table", "json"])
+def test_a_pool_that_was_deleted_before_the_one_that_is_refused_is_told(told: Cli, output: str) -> None:
+    said = told("pool", "delete", "q", "p", "-o", output, status=1)
+    assert "q" in said.out and "in use by" in said.err
+    assert told("pool", "delete", "p", "-o", output, status=1).out == ""
+
+
+# Words that mean something else than they say ----------------------------------------------------
+
+
+def test_an_owner_that_has_another_address_is_not_told_it_has_this_one(told: Cli) -> None:
+    before = events(told)
+    said = told("allocate", "p", "--name", "router", "--ip", "10.8.0.4", "--reason", "x", status=1)
+    assert "10.8.0.2" in said.out and "router has another address already, and so not 10.8.0.4" in said.err
+    assert events(told) == before
+    told("allocate", "p", "--name", "router", "--ip", "10.8.0.2", "--reason", "x")
+
+
+@pytest.mark.parametrize("name", ["", "eth 0", "an-interface-too-long", "a/b"])
+def test_an_interface_that_no_pod_can_have_gets_no_address(told: Cli, name: str) -> None:
+    before = events(told)
+    said = told("allocate", "p", "--pod", "a/b", "--interface", name, "--reason", "x", status=2)
+    assert "--interface: is no interface name" in said.err
+    assert events(told) == before
+
+
+def test_an_empty_database_url_is_not_the_default(told: Cli) -> None:
+    """``--db "$LEDGER"``, where nobody set it."""
+    for args in (("--db", "", "pool", "list"), ("pool", "list", "--db", "")):
+        assert "is empty" in told(*args, status=2).err
+
+
+def test_a_moment_that_is_yet_to_come_is_answered_as_of_now_and_said(told: Cli) -> None:
+    for args in (("who-had", "10.8.0.1"), ("pool-at", "p")):
+        said = told(*args, "--at", "2999-01-01T00:00:00Z")
+        assert "web-0" in said.out
+        assert said.err == "Warning: 2999-01-01T00:00:00Z is yet to come; this is how it stands now\n"
+        assert told(*args, "--at", "now").err == ""
+
+
+def test_more_than_there_can_be_is_all(told: Cli) -> None:
+    assert told("history", "--limit", TOO_MANY).out == told("history").out
+    assert told("tail", "-n", TOO_MANY, "-o", "json").json == told("tail", "-o", "json").json
+    assert told("tail", "-n", "0").err == ""
+
+
+def test_an_event_that_is_not_there_is_unknown_not_wrong_usage(told: Cli) -> None:
+    for seq in ("99", TOO_MANY):
+        assert told("prove", seq, status=1).err == f"Error: this ledger has no event {seq}\n"
+
+
+def test_a_name_is_told_from_the_sentence_around_it(told: Cli) -> None:
+    said = told("release", "--name", "nobody", "--reason", "x", status=1)
+    assert said.err == "Error: owner 'nobody' has no address\n"
+
+
+# Files ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["k8s-ipam", "whereabouts"])
+def test_nothing_at_all_is_no_list_of_records(told: Cli, kind: str) -> None:
+    """``kubectl get … | ipam-ledger adopt``, where kubectl failed: what it would have named is in use."""
+    assert "-: is empty" in told("adopt", "--from", kind, "-", stdin="", status=2).err
+    empty_list = '{"apiVersion": "v1", "kind": "List", "items": []}'
+    assert told("adopt", "--from", kind, "-", stdin=empty_list).err.startswith("0 adopted")
+
+
+def test_an_export_is_no_stream(told: Cli, tmp_path: Path) -> None:
+    said = told("import", "-", "--db", f"sqlite:///{tmp_path / 'new.db'}", status=2)
+    assert "name a file" in said.err
+    assert not (tmp_path / "new.db").exists()
+
+
+def test_a_key_that_is_missing_is_asked_for_and_none_is_made_up(
+    told: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    home = {"XDG_STATE_HOME": str(tmp_path), "IPAM_LEDGER_VERIFIER": ""}
+    (tmp_path / "proof").write_text("{}")
+    said = told("verify-proof", str(tmp_path / "proof"), status=2, env=home)
+    assert "say whose seal it is: --key" in said.err and "keys generate" not in said.err
+    for args in (("verify-proof", "x"), ("verify",), ("import", "x")):
+        assert "no file that is there" in told(*args, "--key", "nowhere.pub", status=2, env=home).err
+
+
+def test_an_export_that_failed_leaves_no_half_of_a_file(told: Cli, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "ledger.zst.partial")  # takes what is written, and cannot be synced
+    reader = os.open(tmp_path / "ledger.zst.partial", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        told("export", "-o", str(tmp_path / "ledger.zst"), status=1)
+    finally:
+        os.close(reader)
+    assert list(tmp_path.glob("ledger.zst*")) == []
