@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -24,6 +25,7 @@ from cni.keyed import KeyedLock
 from cni.memory import Memory
 from cni.node import own_addresses
 from cni.retain import Retention
+from ledger.addresses import canonical
 from ledger.book import Book
 from ledger.claims import Node
 from ledger.errors import InvalidInput, SchemaMismatch, TryAgain
@@ -118,7 +120,15 @@ def command(
 
     One on each node. It says `ready` on stderr once it takes calls (and to systemd), and ends on SIGTERM when
     what runs is done; a second signal ends it at once. Killing it at any moment loses nothing.
+
+    \b
+    Examples:
+      ipam-ledger agent --evidence never
+      ipam-ledger agent --db postgresql+psycopg://ipam_agent@db.example.net/ipam --node node1 --evidence cluster
+      ipam-ledger agent --socket agent.sock --evidence file:$PWD/gone.txt
     """
+    if db == "":  # of a shell variable that is not set: what was meant is hardly the embedded ledger
+        raise click.BadParameter("is empty; leave it out for the default", param_hint="--db")
     logging.basicConfig(
         stream=sys.stderr, level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
@@ -128,6 +138,8 @@ def command(
         labels=dict(map(_label, labels)) if labels else None,
     )
     try:
+        for address in addresses:
+            canonical(address, "--node-address")
         database = Database(db or default_database_url())
         learn = None
         if evidence.partition(":")[0] == "cluster":
@@ -136,6 +148,7 @@ def command(
             asked = parse_evidence(evidence)
         actor = f"agent/{here.name}"
         folder = queue_dir or state_folder() / "queue" / str(path.absolute()).strip("/").replace("/", "-")
+        _writable(folder)
         queue = DelQueue(folder)
         memory = Memory(folder, database, node=here.name or "", actor=actor)
         book = Book(database, actor=actor, evidence=asked, reconnected=memory.reconnected)
@@ -163,7 +176,9 @@ def command(
         except TryAgain as error:  # a node may boot before its database; until then ADD gets 11, STATUS 50
             log.warning("starting without the database: %s", error)
         agent.open()
-    except (InvalidInput, SchemaMismatch, CannotServe) as error:
+    except InvalidInput as error:
+        raise click.UsageError(str(error)) from error
+    except (SchemaMismatch, CannotServe) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"{error.filename}: {error.strerror}") from error
@@ -232,6 +247,13 @@ def _replaces(handlers: Handlers, learn: Callable[[], Node]) -> Callable[[], str
         return f"addresses {', '.join(found.addresses) or 'unknown'}, {len(found.labels or ())} labels"
 
     return cycle
+
+
+def _writable(folder: Path) -> None:
+    """Now, not when the database is away and the first DEL has nowhere to wait. Raises OSError."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "DELs cannot wait there, for it cannot be written", str(folder))
 
 
 def _label(text: str) -> tuple[str, str]:

@@ -240,22 +240,31 @@ def test_systemd_is_told(run: Run, short: Path, sqlite_url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "why"),
+    ("options", "status", "why"),
     [
-        (["--evidence", "maybe"], "evidence: must be never"),
-        (["--node-label", "zone"], "'zone' is no KEY=VALUE"),
-        (["--db", "mysql://x"], "database URL"),
-        (["--workers", "1"], "--workers"),
-        (["--socket", "/proc/none/s"], "/proc/none"),
-        (["--queue-dir", "/proc/version/q"], "/proc/version/q"),
+        (["--evidence", "maybe"], 2, "evidence: must be never"),
+        (["--node-label", "zone"], 2, "'zone' is no KEY=VALUE"),
+        (["--node-address", "node1"], 2, "--node-address: is not an IP address"),
+        (["--db", "mysql://x"], 2, "database URL"),
+        (["--db", ""], 2, "--db: is empty"),
+        (["--workers", "1"], 2, "--workers"),
+        (["--socket", "/proc/none/s"], 1, "/proc/none"),
+        (["--queue-dir", "/proc/version/q"], 1, "/proc/version/q"),
+        (
+            ["--queue-dir", "/proc/none"],
+            1,
+            "/proc/none",
+        ),  # where a DEL could not wait, though nothing is there yet
     ],
 )
-def test_wrong_usage_is_named(short: Path, sqlite_url: str, options: list[str], why: str) -> None:
+def test_wrong_usage_is_named(
+    short: Path, sqlite_url: str, options: list[str], status: int, why: str
+) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "cni.main", "--db", sqlite_url, "--socket", str(short / "s"), "--queue-dir", str(short / "q"), *options],
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
-    assert done.returncode in (1, 2)
+    assert done.returncode == status
     assert why in done.stderr
     assert "Traceback" not in done.stderr
 
