@@ -78,5 +78,8 @@ def main() -> None:
     --db, -o and --no-color may stand before or after a command's name. (After `export` and `prove`, -o names the file to
     write.) Times are RFC 3339 with an offset, or relative: -2h, -7d, now.
 
+    Exit status: 0 answered (nobody is an answer), 1 a check failed or what was asked for is unknown or cannot be done,
+    2 wrong usage.
+
     Shell completion: eval "$(_IPAM_LEDGER_COMPLETE=bash_source ipam-ledger)" (or zsh_source, fish_source).
     """

@@ -56,6 +56,7 @@ def test_help_lists_every_command_and_imports_none() -> None:
     for name in COMMANDS:
         assert f"  {name} " in loaded.stdout
     assert "_IPAM_LEDGER_COMPLETE=bash_source" in loaded.stdout
+    assert "Exit status: 0 answered" in loaded.stdout
 
 
 def test_help_costs_little_more_than_python_itself() -> None:
