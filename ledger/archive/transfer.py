@@ -38,7 +38,8 @@ def import_file(
     loader = Loader(database, reason=reason, actor=actor, progress=progress, check=checked is None)
     with path.open("rb") as source:
         reader = Reader(str(path), source)
-        for chunk in _ahead(reader.chunks()):
+        # SQLite's driver lets go of the interpreter at every row; a second thread would make each of them wait
+        for chunk in reader.chunks() if database.sqlite else _ahead(reader.chunks()):
             loader.add(chunk.rows, chunk.hashes, chunk.checkpoints)
         note = "the file ends amid a batch; what came behind is not known" if reader.unmarked else None
     if checked is not None and reader.vouched != (checked.events, checked.root):

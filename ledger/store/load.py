@@ -172,11 +172,13 @@ def newest_pool_events(tx: Tx) -> list[tuple[int, str, int, str, Any]]:
 
 
 # The state. Two tables for the time of the transaction, so that every address is written once, as it is in the end.
+_TABLES = (
+    "CREATE TEMPORARY TABLE newest (pool_id int, ip {ip}, version int, PRIMARY KEY (pool_id, ip))",
+    "CREATE TEMPORARY TABLE placed (pool_id int, ip {ip}, family int, sub int, rnd bigint, PRIMARY KEY (pool_id, ip))",
+)
 _NEWEST = """
-    CREATE TEMPORARY TABLE newest AS
-    SELECT pool_id, ip, max(version) AS version FROM ledger WHERE ip IS NOT NULL GROUP BY pool_id, ip
+    INSERT INTO newest SELECT pool_id, ip, max(version) FROM ledger WHERE ip IS NOT NULL GROUP BY pool_id, ip
 """
-_PLACED = "CREATE TEMPORARY TABLE placed (pool_id int, ip {ip}, family int, sub int, rnd bigint)"
 _ADDRESS = """
     INSERT INTO address (pool_id, ip, family, sub, rnd, version, state, since, owner, namespace, pod, pod_uid, container_id,
                          if_name, network, node, until)
@@ -203,8 +205,9 @@ def begin_state(tx: Tx) -> None:
     run = tx.connection.exec_driver_sql
     if not tx.sqlite:
         run("SET LOCAL work_mem = '256MB'")
+    for table in _TABLES:
+        run(table.format(ip="text" if tx.sqlite else "inet"))
     run(_NEWEST)
-    run(_PLACED.format(ip="text" if tx.sqlite else "inet"))
 
 
 def used_addresses(tx: Tx, pool_id: int) -> list[str]:
