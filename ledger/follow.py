@@ -28,7 +28,9 @@ class Follower:
         self._database = database
         self._cursor = Cursor()
         self._waiting: dict[int, Event] = {}
-        self._marks: deque[tuple[int, int]] = deque()
+        self._marks: deque[tuple[int, int]] = (
+            deque()
+        )  # a position, and the transaction below which all must be over
 
     def start(self) -> Iterator[Event]:
         """The newest event of each live pool and each address that was ever used, as of one moment; pools first. Read it to its end.
@@ -39,21 +41,21 @@ class Follower:
         self._marks.clear()
         self.position = 0
         with self._database.read() as tx:
-            horizon = follow.horizon(tx)
             newest = follow.newest_seq(tx)
-            # Below xmin everything is over, so it is in this snapshot; what is not comes by the cursor.
-            self._cursor = Cursor(0, newest) if tx.sqlite else Cursor(horizon.xmin - 1, 2**63 - 1)
+            # What is over is in this snapshot; what is not comes by the cursor.
+            self._cursor = Cursor(0, newest) if tx.sqlite else Cursor(follow.oldest_open(tx) - 1, 2**63 - 1)
             yield from follow.newest_pools(tx)
             yield from follow.used_addresses(tx)
 
     def step(self) -> list[Event]:
         """The events that came since, in the order of their positions; ``position`` has moved on with them."""
-        # In this order, in two transactions: whoever has a position at or below ``newest`` and is not over yet began
-        # to write before the horizon was read, and is therefore below its xmax.
         with self._database.read() as tx:
             newest = follow.newest_seq(tx)
+        if newest > (self._marks[-1][0] if self._marks else self.position):
+            # After that: whoever has a position at or below ``newest`` had begun to write.
+            self._marks.append((newest, follow.newest_begun(self._database)))
         with self._database.read() as tx:
-            horizon = follow.horizon(tx)
+            oldest = follow.oldest_open(tx)
             while True:
                 rows = stream.after(tx, self._cursor, LIMIT)
                 for row in rows:
@@ -62,9 +64,7 @@ class Follower:
                     self._cursor = stream.cursor_of(rows[-1])
                 if len(rows) < LIMIT:
                     break
-        if not self._marks or self._marks[-1][0] != newest:
-            self._marks.append((newest, horizon.xmax))
-        while self._marks and self._marks[0][1] <= horizon.xmin:
+        while self._marks and self._marks[0][1] <= oldest:
             self.position = max(self.position, self._marks.popleft()[0])
         settled = sorted(seq for seq in self._waiting if seq <= self.position)
         return [self._waiting.pop(seq) for seq in settled]

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from ledger.events import Attachment, Event, Kind, Owner, State
 from ledger.schema import address, ledger, pool
-from ledger.store.database import Tx
+from ledger.store.database import Database, Tx
 from ledger.store.rows import _address_row
-
-
-@dataclass(frozen=True, slots=True)
-class Horizon:
-    """Which transactions are over: all below ``xmin``; none that had begun to write is at or above ``xmax``. 0 on SQLite."""
-
-    xmin: int
-    xmax: int
 
 
 def newest_seq(tx: Tx) -> int:
@@ -26,13 +17,23 @@ def newest_seq(tx: Tx) -> int:
     return tx.execute(sa.select(sa.func.max(ledger.c.seq))).scalar() or 0
 
 
-def horizon(tx: Tx) -> Horizon:
+def oldest_open(tx: Tx) -> int:
+    """The transaction below which all are over: what they wrote is in this snapshot. 0 on SQLite."""
     if tx.sqlite:
-        return Horizon(0, 0)
-    row = tx.connection.exec_driver_sql(
-        "SELECT pg_snapshot_xmin(s)::text, pg_snapshot_xmax(s)::text FROM pg_current_snapshot() AS s"
-    ).one()
-    return Horizon(int(row[0]), int(row[1]))
+        return 0
+    query = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text"
+    return int(tx.connection.exec_driver_sql(query).scalar_one())
+
+
+def newest_begun(database: Database) -> int:
+    """A transaction above all that have begun to write by now: one of its own, made for this. 0 on SQLite, which has one at a time.
+
+    A snapshot's ``xmax`` is no such bound: it is behind the last transaction that is *over*, and later ones may be open.
+    """
+    if database.sqlite:
+        return 0
+    with database.begin() as tx:
+        return int(tx.connection.exec_driver_sql("SELECT pg_current_xact_id()::text").scalar_one())
 
 
 def used_addresses(tx: Tx, states: Sequence[State] | None = None) -> Iterator[Event]:

@@ -5,6 +5,7 @@ Also while slow writers commit late, so that lower positions appear after higher
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
@@ -71,6 +72,39 @@ def test_it_starts_from_what_is_and_goes_on_from_there(db_url: str) -> None:
     assert (event.seq, event.kind, event.version, follower.position) == (5, Kind.RELEASED, 2, 5)
     assert follower.step() == []
     assert sorted(str(each.owner.pod) for each in holders(database, State.FREE)) == ["pod-1", "pod-2"]
+    database.close()
+
+
+def test_a_lower_position_of_a_later_transaction_is_waited_for(postgres_url: str) -> None:
+    """Two are open; the one that began first writes last, and is over first. The snapshot then ends below the other."""
+    database = Database(postgres_url)
+    Book(database, actor="test").apply_pool(pools.from_spec("p", SPEC))
+    follower = Follower(database)
+    assert list(follower.start())
+    with contextlib.ExitStack() as open_ones:
+        early = open_ones.enter_context(contextlib.ExitStack())
+        first, second = early.enter_context(database.begin()), open_ones.enter_context(database.begin())
+        xids = [
+            tx.connection.exec_driver_sql("SELECT pg_current_xact_id()::text").scalar_one()
+            for tx in (first, second)
+        ]
+        assert int(xids[0]) < int(xids[1])
+        for tx, ip in ((second, "10.9.0.2"), (first, "10.9.0.1")):
+            pool = rows.find_pool(tx, "p")
+            assert pool is not None
+            owner, sandbox = Owner("ns", ip, "u"), Attachment(ip, "eth0", "n")
+            rows.append(
+                tx, pool.id,
+                Event(0, tx.clock(), Kind.ALLOCATED, "p", ip, 1, State.ALLOCATED, owner, sandbox, None, None, None, None),
+            )  # fmt: skip
+        early.close()
+        for _ in range(3):
+            assert follower.step() == [] and follower.position < 2
+    told: list[Event] = []
+    deadline = time.monotonic() + 30
+    while follower.position < 3 and time.monotonic() < deadline:
+        told += follower.step()
+    assert [(event.seq, event.ip) for event in told] == [(2, "10.9.0.2"), (3, "10.9.0.1")]
     database.close()
 
 
