@@ -174,7 +174,10 @@ address = sa.Table(
     postgresql_with={"fillfactor": "80", "autovacuum_vacuum_scale_factor": "0.02"},
 )
 _FREE = sa.text("state = 'free'")
-_ALLOCATED = sa.text("state = 'allocated'")
+# Each of the two says what only its own lookups imply. Else PostgreSQL, which takes both for empty while a pool is new, may
+# read all of one for what the other would find at once.
+_ATTACHED = sa.text("state = 'allocated' AND container_id IS NOT NULL")
+_OWNED = sa.text("state = 'allocated' AND owner IS NOT NULL")
 _DUE = sa.text("until IS NOT NULL")
 _LAST = sa.text("state <> 'allocated' AND owner IS NOT NULL")
 sa.Index("address_until_idx", address.c.until, postgresql_where=_DUE, sqlite_where=_DUE)
@@ -190,15 +193,15 @@ sa.Index(
     "address_attachment_key",
     *(address.c[name] for name in ("container_id", "if_name", "network", "pool_id", "family")),
     unique=True,
-    postgresql_where=_ALLOCATED,
-    sqlite_where=_ALLOCATED,
+    postgresql_where=_ATTACHED,
+    sqlite_where=_ATTACHED,
 )
 sa.Index(
     "address_owner_key",
     *(address.c[name] for name in ("owner", "if_name", "pool_id", "family")),
     unique=True,
-    postgresql_where=_ALLOCATED,
-    sqlite_where=_ALLOCATED,
+    postgresql_where=_OWNED,
+    sqlite_where=_OWNED,
 )
 sa.Index(
     "address_last_owner_idx",

@@ -145,10 +145,11 @@ def upgrade() -> None:
     attachment = ["container_id", "if_name", "network", "pool_id", "family"]
     op.create_index("address_pick_idx", "address", ["pool_id", "sub", "rnd"], **_partial("state = 'free'"))
     op.create_index("address_until_idx", "address", ["until"], **_partial("until IS NOT NULL"))
-    op.create_index(
-        "address_attachment_key", "address", attachment, unique=True, **_partial("state = 'allocated'")
-    )
-    op.create_index("address_owner_key", "address", owner, unique=True, **_partial("state = 'allocated'"))
+    # Each of the two says what only its own lookups imply, or a planner that takes both for empty picks either.
+    attached = _partial("state = 'allocated' AND container_id IS NOT NULL")
+    owned = _partial("state = 'allocated' AND owner IS NOT NULL")
+    op.create_index("address_attachment_key", "address", attachment, unique=True, **attached)
+    op.create_index("address_owner_key", "address", owner, unique=True, **owned)
     op.create_index(
         "address_last_owner_idx", "address", owner, **_partial("state <> 'allocated' AND owner IS NOT NULL")
     )
