@@ -100,13 +100,14 @@ WITH req AS MATERIALIZED (
     JOIN address a ON a.state = 'allocated' AND a.container_id = r.container_id AND a.if_name = r.if_name
                   AND a.network = r.network
     ORDER BY a.pool_id, a.ip FOR UPDATE OF a
+), clock AS MATERIALIZED (
+    SELECT clock_timestamp() AS now FROM (SELECT count(*) FROM mine) locked  -- once, and after the locks are had
 ), changed AS (
     UPDATE address a
-    SET version = a.version + 1, since = greatest(clock_timestamp(), a.since),
+    SET version = a.version + 1, since = greatest(c.now, a.since),
         state = CASE WHEN p.cooldown_seconds > 0 THEN 'cooling' ELSE 'free' END,
-        until = CASE WHEN p.cooldown_seconds > 0
-                THEN greatest(clock_timestamp(), a.since) + make_interval(secs => p.cooldown_seconds) END
-    FROM mine m JOIN pool p ON p.id = m.pool_id
+        until = CASE WHEN p.cooldown_seconds > 0 THEN greatest(c.now, a.since) + make_interval(secs => p.cooldown_seconds) END
+    FROM mine m JOIN pool p ON p.id = m.pool_id CROSS JOIN clock c
     WHERE a.pool_id = m.pool_id AND a.ip = m.ip
     RETURNING m.n, p.name, a.*
 ), written AS (
