@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import threading
 import time
@@ -245,15 +246,36 @@ def _parse(text: str) -> URL:
     hint = "use sqlite:///path/ledger.db or postgresql+psycopg://user@host/database"
     try:
         url = make_url(text)
-    except exc.ArgumentError as error:
-        raise InvalidInput("database URL", text, f"cannot be read; {hint}") from error
+    except (
+        exc.ArgumentError,
+        ValueError,
+    ):  # ValueError: of a port; its words may hold what is behind a password's @
+        raise InvalidInput(
+            "database URL", _hidden(text), f"cannot be read{_AT if '@' in text else ''}; {hint}"
+        ) from None
     if url.drivername in ("postgresql", "postgres"):
         url = url.set(drivername="postgresql+psycopg")
     if url.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
         raise InvalidInput("database URL", url.render_as_string(hide_password=True), f"not supported; {hint}")
     if url.get_backend_name() == "sqlite" and (url.database or ":").startswith((":", "file:")):
         raise InvalidInput("database URL", text, f"a ledger is kept in a file; {hint}")
+    if url.get_backend_name() == "sqlite" and url.query:
+        raise InvalidInput(
+            "database URL", text, f"an SQLite file takes no parameter {min(url.query)!r}; leave it out"
+        )
+    if url.get_backend_name() != "sqlite" and re.search(
+        r"(?s)://[^:/]*:[^@]*@.*@", text
+    ):  # as make_url reads them
+        raise InvalidInput("database URL", _hidden(text), f"has more than one @{_AT}")
     return url
+
+
+_AT = " (an @ in a password is written %40)"
+
+
+def _hidden(text: str) -> str:
+    """A URL that cannot be read, without all that may be of its password: that may hold anything, also an @."""
+    return re.sub(r"(?s)^([\w+]+://)?.*@", r"\1***@", text)
 
 
 def _sqlite_engine(url: URL) -> Engine:
