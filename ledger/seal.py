@@ -52,6 +52,8 @@ class OutsideFile:
             return self.path.read_text(encoding="utf-8")
         except FileNotFoundError:
             return None
+        except UnicodeDecodeError:
+            raise InvalidInput("checkpoint", str(self.path), "is no text, and so no checkpoint") from None
 
     def write(self, note: str) -> None:
         replace_file(self.path, note)
