@@ -57,6 +57,8 @@ def check_name(name: str) -> str:
 def _key_parts(text: str, what: str) -> tuple[str, bytes]:
     """``name+id+key`` -> name, key bytes; the id is compared by the caller, who knows the public key."""
     try:
+        if text.count("+") < 2:
+            raise ValueError("a part is missing")
         name, hexed, encoded = text.split("+", 2)
         raw = strict_base64(encoded)
         if len(hexed) != 8 or hexed != bytes.fromhex(hexed).hex():

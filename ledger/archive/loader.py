@@ -54,7 +54,7 @@ class Loader:
                 raise InvalidRequest(
                     "database",
                     database.label,
-                    "is not empty; import into a new one, and see `ipam-ledger db upgrade`",
+                    "is not empty; make a new database and import into that",
                 )
             if not load.may_load(tx):
                 raise InvalidRequest(

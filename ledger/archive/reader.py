@@ -280,7 +280,7 @@ class _Lines:
 
     def _blocks(self) -> Iterator[bytes]:
         """What the frames hold, one after another. Small bites: a block of four bytes may expand to 128 KiB."""
-        frame = None
+        frame, begun = None, False
         while data := self._stream.read(_BLOCK):
             for at in range(0, len(data), _BITE):
                 bite = data[at : at + _BITE]
@@ -289,8 +289,13 @@ class _Lines:
                     try:
                         out = frame.decompress(bite)
                     except zstandard.ZstdError as error:
+                        if not begun:
+                            raise InvalidInput(
+                                "export", self._source, "is not an export of a ledger: no zstd"
+                            ) from None
                         self.cut = True
                         raise Damaged(self._source, f"after line {self.number}", f"zstd: {error}") from None
+                    begun = True
                     if out:
                         yield out
                     bite = b""

@@ -47,6 +47,8 @@ def parse_time(text: str, now: datetime) -> datetime:
         raise ValueError(f"{text!r} is no moment: write -{text.lstrip('+')} for that long ago")
     if full := _RFC3339.fullmatch(text):
         day, clock, fraction, offset = full.groups()
+        if offset[1:3] > "23" or offset[4:] > "59":
+            raise ValueError(f"{text!r} is no moment: an offset goes from -23:59 to +23:59")
         try:
             return datetime.fromisoformat(
                 f"{day}T{clock}{_microseconds(fraction)}{'+00:00' if offset in 'Zz' else offset}"
