@@ -23,6 +23,7 @@ from ledger.catalog import Pool, PoolChange, PoolFigures
 from ledger.claims import Allocation, Claim
 from ledger.errors import (
     AddressOutsidePool,
+    AddressReserved,
     DatabaseAway,
     InvalidRequest,
     LedgerError,
@@ -36,7 +37,7 @@ from ledger.errors import (
 from ledger.events import Attachment, Event, Kind, Reason, State, owner_key, storable
 from ledger.evidence import Evidence, NeverGone
 from ledger.lane import LIMIT, Lane
-from ledger.plan import Pick, allocation_of, plan, reason_of, start_of
+from ledger.plan import Pick, allocation_of, not_given, plan, reason_of, start_of
 from ledger.pools import PoolSpec, Sub
 from ledger.settings import BookSettings
 from ledger.steps import SWEEP_LIMIT, Steps
@@ -329,7 +330,10 @@ class Book:
         return out
 
     def release_ip(self, ip: str, *, pool: str | None = None, reason: str) -> Event:
-        """Release an address by hand. Raises UnknownAddress, UnknownPool, NotHeld, InvalidRequest (several pools have it)."""
+        """Release an address by hand.
+
+        Raises UnknownAddress, UnknownPool, NotHeld, AddressReserved, InvalidRequest (several pools have it).
+        """
         ip = canonical(ip, "ip")
         _check_reason(reason)
 
@@ -341,6 +345,8 @@ class Book:
                     raise InvalidRequest("pool", None, f"{ip} is in several pools ({names}): say which")
                 row = rows.find_address(tx, places[0].id, ip, lock=True)
                 if row is None or row.state not in (State.ALLOCATED, State.HELD):
+                    if isinstance(never := not_given(places[0].spec, ip), AddressReserved):
+                        raise never
                     raise NotHeld(
                         f"{ip} of pool {places[0].name!r} is {row.state if row else State.FREE}: nobody holds it",
                         ip=ip,

@@ -62,6 +62,8 @@ class AddressRow:
         """Who holds it, for a message."""
         if self.owner.is_pod:
             return f"{self.owner.namespace}/{self.owner.pod}"
+        if not self.attachment.if_name and not self.attachment.network:  # by hand
+            return f"owner {self.attachment.container_id!r}"
         return f"container {self.owner.pod or self.attachment.container_id}"
 
 
