@@ -145,7 +145,7 @@ def command(
         if evidence.partition(":")[0] == "cluster":
             asked, learn = cluster(evidence, here, bool(addresses), bool(labels))
         else:
-            asked = parse_evidence(evidence)
+            asked = parse_evidence(evidence, others="cluster[:KUBECONFIG], ")
         actor = f"agent/{here.name}"
         folder = queue_dir or state_folder() / "queue" / str(path.absolute()).strip("/").replace("/", "-")
         _writable(folder)

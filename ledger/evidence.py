@@ -154,8 +154,11 @@ class CommandEvidence:
         return process.returncode, out[:4096].decode(errors="replace")
 
 
-def parse_evidence(text: str) -> Evidence:
-    """``never``, ``file:/path`` or ``command:program arguments`` (quoted as for a shell). Raises InvalidInput."""
+def parse_evidence(text: str, others: str = "") -> Evidence:
+    """``never``, ``file:/path`` or ``command:program arguments`` (quoted as for a shell). Raises InvalidInput.
+
+    ``others``: what else the caller takes, for the error.
+    """
     kind, _, rest = text.partition(":")
     rest = rest.strip()
     if text == "never":
@@ -167,7 +170,9 @@ def parse_evidence(text: str) -> Evidence:
             return CommandEvidence(shlex.split(rest))
         except ValueError as error:
             raise InvalidInput("evidence", text, f"cannot be split into words: {error}") from error
-    raise InvalidInput("evidence", text, "must be never, file:/ABSOLUTE/PATH or command:PROGRAM [ARGUMENTS]")
+    raise InvalidInput(
+        "evidence", text, f"must be never, {others}file:/ABSOLUTE/PATH or command:PROGRAM [ARGUMENTS]"
+    )
 
 
 def _about(holder: Event) -> dict[str, str]:

@@ -33,7 +33,8 @@ class Refused(KubeError):
     """The API server said no."""
 
     def __init__(self, code: int, reason: str, message: str) -> None:
-        super().__init__(f"{message} ({code} {reason})" if reason else f"{message} ({code})")
+        answer = f"{code or ''} {reason}".strip()  # code 0: nobody was asked yet
+        super().__init__(f"{message} ({answer})" if answer else message)
         self.code = code
         self.reason = reason
         self.message = message

@@ -54,11 +54,17 @@ class Health:
             return [f"{part}: {why}" for part, why in sorted(self._troubles.items())]
 
 
+def host_and_port(listen: str) -> tuple[str, int]:
+    """``host:port``, where no host means all addresses. Raises InvalidInput."""
+    host, _, port = listen.rpartition(":")
+    if not (port.isascii() and port.isdigit() and int(port) < 65_536):
+        raise InvalidInput("listen", listen, "must be host:port")
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104
+
+
 def serve(health: Health, listen: str) -> ThreadingHTTPServer:
     """Answer /healthz and /readyz on ``host:port`` from a thread of its own. Raises InvalidInput."""
-    host, _, port = listen.rpartition(":")
-    if not port.isdigit():
-        raise InvalidInput("listen", listen, "must be host:port")
+    address = host_and_port(listen)
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -76,7 +82,7 @@ def serve(health: Health, listen: str) -> ThreadingHTTPServer:
             """Probes come every few seconds; nobody wants to read of each."""
 
     try:
-        server = ThreadingHTTPServer((host.strip("[]") or "0.0.0.0", int(port)), Answer)  # noqa: S104
+        server = ThreadingHTTPServer(address, Answer)
     except OSError as error:
         raise InvalidInput("listen", listen, f"cannot be listened on: {error}") from error
     server.daemon_threads = True

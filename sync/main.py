@@ -21,7 +21,7 @@ from ledger.errors import InvalidInput, LedgerError, SchemaMismatch, TryAgain
 from ledger.settings import default_database_url
 from ledger.store import Database
 from sync.errors import KubeError
-from sync.health import Health, serve
+from sync.health import Health, host_and_port, serve
 from sync.kube import Api, ApiEvidence
 from sync.lease import Lease, keep
 from sync.sealing import SealSettings
@@ -99,6 +99,12 @@ def command(
     IPPools become the ledger's pools, the ledger's state becomes their status, and addresses of pods that ended without
     a DEL are taken back on evidence. With --seal-key, the leader also seals the ledger (see `ipam-ledger seal`). Run two or more: one leads (by a Lease), the others wait. It says `ready` on
     stderr once it competes for the lease, and ends on SIGTERM. Killing it at any moment loses nothing.
+
+    \b
+    Examples:
+      ipam-ledger sync --kubeconfig ~/.kube/config
+      ipam-ledger sync --db postgresql+psycopg://ipam_sync@db.example.net/ipam --listen 0.0.0.0:8080
+      ipam-ledger sync --seal-key /etc/ipam-ledger/seal.key
     """
     logging.basicConfig(
         stream=sys.stderr, level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -112,6 +118,8 @@ def command(
             lease=replace(settings.lease, namespace=namespace or settings.lease.namespace),
             seal=sealing(settings.seal, seal_key, seal_interval, checkpoint, checkpoint_configmap),
         )
+        if settings.listen:
+            host_and_port(settings.listen)
         with contextlib.closing(Database(db or default_database_url())) as database:
             api = Api.connect(settings.kubeconfig)
             run(api, database, settings)
