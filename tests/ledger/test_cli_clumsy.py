@@ -199,3 +199,84 @@ def test_an_export_that_failed_leaves_no_half_of_a_file(told: Cli, tmp_path: Pat
     finally:
         os.close(reader)
     assert list(tmp_path.glob("ledger.zst*")) == []
+
+
+def test_a_checkpoint_that_is_no_text_is_named(told: Cli, tmp_path: Path) -> None:
+    (tmp_path / "seal.zst").write_bytes(b"\xff\xfe\x80")
+    told("keys", "generate", "--key", str(tmp_path / "key"))
+    for args in (("verify",), ("seal", "--key", str(tmp_path / "key"))):
+        said = told(*args, "--checkpoint", str(tmp_path / "seal.zst"), status=None)
+        assert said.status != 0 and "is no text" in said.err + said.out and "seal.zst" in said.err + said.out
+
+
+def test_what_is_no_export_is_not_called_a_damaged_one(told: Cli, tmp_path: Path) -> None:
+    (tmp_path / "j.json").write_text("[1, 2, 3]")
+    said = told("import", str(tmp_path / "j.json"), status=2)
+    assert "is not an export of a ledger" in said.err
+
+
+# The database's URL -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://u@host:port/db",
+        "postgresql+psycopg://u:pa@ss@127.0.0.1:1/db",
+        "postgresql+psycopg://u:pa@ss:word@127.0.0.1:1/db",
+        "postgresql+psycopg://u:pa@s/ss@127.0.0.1:1/db",
+        "postgresql+psycopg://u:p%41@pa@ss@127.0.0.1:1/db",
+        "postgresql+psycopg://u:pa@s?ss@127.0.0.1:1/db",
+    ],
+)
+def test_a_url_that_cannot_be_read_is_wrong_usage_and_shows_nothing_of_a_password(
+    told: Cli, url: str
+) -> None:
+    said = told("pool", "list", "--db", url, status=2)
+    assert said.err.count("database URL:") == 1 and "%40" in said.err
+    assert not any(part in said.err for part in ("pa@", "ss@", "word@"))
+
+
+def test_a_parameter_that_an_sqlite_file_does_not_take_is_named(told: Cli) -> None:
+    said = told("pool", "list", "--db", told.url + "?mode=ro", status=2)
+    assert "takes no parameter 'mode'" in said.err
+
+
+# Words ------------------------------------------------------------------------------------------
+
+
+def test_an_owner_by_hand_is_no_container(told: Cli) -> None:
+    said = told("allocate", "p", "--name", "b", "--ip", "10.8.0.2", "--reason", "x", status=1)
+    assert "is allocated by " in said.err and "container" not in said.err
+
+
+def test_a_key_with_a_part_missing_and_an_offset_too_far_are_told_in_our_words(told: Cli) -> None:
+    assert "a part is missing" in told("verify", "--key", "a+b", status=2).err
+    said = told("who-had", "10.8.0.1", "--at", "2026-01-01T00:00:00+24:00", status=2)
+    assert "an offset goes from -23:59 to +23:59" in said.err
+
+
+def test_sync_refuses_an_address_to_listen_at_before_it_asks_anybody(told: Cli) -> None:
+    for listen in ("foo", "host:99999"):
+        assert "listen: must be host:port" in told("sync", "--listen", listen, status=2).err
+    assert "Examples:" in told("sync", "--help").out
+
+
+def test_the_agent_names_every_evidence_that_it_takes(told: Cli) -> None:
+    assert "cluster[:KUBECONFIG]" in told("agent", "--evidence", "foo", status=2).err
+
+
+def test_an_address_that_is_never_given_out_is_not_called_free(told: Cli) -> None:
+    assert "is never given out" in told("release", "10.8.0.0", "--reason", "x", status=1).err
+
+
+def test_an_api_server_that_nobody_asked_has_given_no_code(told: Cli, tmp_path: Path) -> None:
+    (tmp_path / "kubeconfig").write_text("{}")
+    said = told("check", "--against-cluster", "--kubeconfig", str(tmp_path / "kubeconfig"), status=None)
+    assert "no way to the API server" in said.err and "(0)" not in said.err
+
+
+def test_a_database_that_is_not_empty_is_not_to_be_upgraded(told: Cli, tmp_path: Path) -> None:
+    told("export", "-o", str(tmp_path / "ledger.zst"))
+    said = told("import", str(tmp_path / "ledger.zst"), status=None)
+    assert "make a new database" in said.err and "upgrade" not in said.err
