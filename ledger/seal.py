@@ -7,11 +7,12 @@ database nor the one kept outside: that is what would betray a database that was
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from ledger.ahead import ahead
 from ledger.checkpoint import Checkpoint, open_checkpoint, peek
 from ledger.errors import InvalidInput, LedgerCorrupt
 from ledger.events import Cursor
@@ -112,24 +113,29 @@ class Sealer:
             self._check_signed(size, read, kept)
             tree = GrowingTree.resume(size, read)
         before = size
-        while (found := self._next(cursor)).seqs:
-            hashes = leaf_hashes(found.data)
-            batches = seals.in_tiles(size, found.seqs, hashes, found.cursor)
-            try:
-                with self._database.begin() as tx:
-                    if seals.end(tx)[0] != size:
-                        raise Conflict("another sealer was faster")
-                    seals.add(tx, batches, tree.extend(hashes))
-            except Conflict:
-                return Sealed(size - before, *self._head(), None)
-            size = tree.size
-            cursor = found.cursor()
-            progress(len(found.seqs))
+        with ahead(self._settled(cursor), alone=self._database.sqlite) as settled:
+            for found in settled:
+                hashes = leaf_hashes(found.data)
+                batches = seals.in_tiles(size, found.seqs, hashes, found.cursor)
+                try:
+                    with self._database.begin() as tx:
+                        if seals.end(tx)[0] != size:
+                            raise Conflict("another sealer was faster")
+                        seals.add(tx, batches, tree.extend(hashes))
+                except Conflict:
+                    return Sealed(size - before, *self._head(), None)
+                size = tree.size
+                progress(len(found.seqs))
         return Sealed(tree.size - before, tree.size, tree.root(), self._sign(tree))
 
-    def _next(self, cursor: Cursor) -> Leaves:
-        with self._database.read() as tx:
-            return leaves.after(tx, cursor, CHUNK)
+    def _settled(self, cursor: Cursor) -> Iterator[Leaves]:
+        while True:
+            with self._database.read() as tx:
+                found = leaves.after(tx, cursor, CHUNK)
+            if not found.seqs:
+                return
+            yield found
+            cursor = found.cursor()
 
     def _head(self) -> tuple[int, bytes]:
         with self._database.read() as tx:

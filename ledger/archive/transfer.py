@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+from ledger.ahead import ahead
 from ledger.archive.lines import parse
 from ledger.archive.loader import Loaded, Loader
 from ledger.archive.order import in_tree_order
-from ledger.archive.reader import Checked, Chunk, Damaged, Reader
+from ledger.archive.reader import Checked, Damaged, Reader
 from ledger.checkpoint import peek
 from ledger.events import rfc3339
 from ledger.merkle import HASH
@@ -38,22 +38,13 @@ def import_file(
     loader = Loader(database, reason=reason, actor=actor, progress=progress, check=checked is None)
     with path.open("rb") as source:
         reader = Reader(str(path), source)
-        # SQLite's driver lets go of the interpreter at every row; a second thread would make each of them wait
-        for chunk in reader.chunks() if database.sqlite else _ahead(reader.chunks()):
-            loader.add(chunk.rows, chunk.hashes, chunk.checkpoints)
+        with ahead(reader.chunks(), alone=database.sqlite) as chunks:
+            for chunk in chunks:
+                loader.add(chunk.rows, chunk.hashes, chunk.checkpoints)
         note = "the file ends amid a batch; what came behind is not known" if reader.unmarked else None
     if checked is not None and reader.vouched != (checked.events, checked.root):
         raise Damaged(str(path), "while it was loaded", "it is not the file that was checked")
     return loader.finish(), note
-
-
-def _ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
-    """The same, each read by another thread while the database stores the one before."""
-    with ThreadPoolExecutor(1, "reader") as reader:
-        coming = reader.submit(next, chunks, None)
-        while (chunk := coming.result()) is not None:
-            coming = reader.submit(next, chunks, None)
-            yield chunk
 
 
 def replay_into(
@@ -72,8 +63,8 @@ def replay_into(
     reason = f"replayed from another ledger{f' up to {bound}' if bound else ''}; it is a copy until somebody says otherwise"
     loader = Loader(target, reason=reason, actor=actor, progress=progress)
     complete = True
-    with source.read() as tx:
-        for part in in_tree_order(tx):
+    with source.read() as tx, ahead(in_tree_order(tx), alone=source.sqlite or target.sqlite) as parts:
+        for part in parts:
             rows, hashes, note = parse(part.data), part.hashes, part.note
             if bound is not None and any(row[AT] > bound for row in rows):
                 kept = [index for index, row in enumerate(rows) if row[AT] <= bound]

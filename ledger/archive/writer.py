@@ -12,6 +12,7 @@ from typing import IO
 
 import zstandard
 
+from ledger.ahead import ahead
 from ledger.archive.lines import SCHEMA
 from ledger.archive.order import BATCHES, CHUNK, Part, in_tree_order, sealed
 from ledger.archive.reader import FORMAT, Damaged, Reader
@@ -50,12 +51,15 @@ def export(database: Database, out: IO[bytes], progress: Progress = lambda event
             "checkpoint": signed.note if signed else None,
             "exportedAt": rfc3339(tx.clock()),
         }
-        with zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).stream_writer(
-            out, closefd=False
-        ) as sink:
+        with (
+            zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).stream_writer(
+                out, closefd=False
+            ) as sink,
+            ahead(in_tree_order(tx), alone=tx.sqlite) as parts,
+        ):
             pen = _Pen(sink.write)
             pen.json(head)
-            for part in in_tree_order(tx):
+            for part in parts:
                 pen.events(part.data, part.hashes)
                 if part.note is not None:
                     pen.json({"checkpoint": part.note.note})

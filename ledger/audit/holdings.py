@@ -20,10 +20,9 @@ def who_had(
     ip = canonical(ip, "ip")
     with database.read() as tx:
         return [
-            Holding(event, following.at if following else None)
-            for event in _states(tx, ip, at, pool)
+            Holding(event, until)
+            for event, until in _spans(tx, ip, at, pool)
             if event.state is State.ALLOCATED
-            for following in (history.following(tx, event),)
         ]
 
 
@@ -32,14 +31,14 @@ def states(
 ) -> list[Event]:
     """The newest event of the address in each pool at a moment, whatever its state. Raises as ``who_had``."""
     with database.read() as tx:
-        return _states(tx, canonical(ip, "ip"), at, pool)
+        return [event for event, _ in _spans(tx, canonical(ip, "ip"), at, pool)]
 
 
-def _states(tx: Tx, ip: str, at: datetime | None, pool: str | None) -> list[Event]:
-    found = history.newest(tx, ip, at)
+def _spans(tx: Tx, ip: str, at: datetime | None, pool: str | None) -> list[tuple[Event, datetime | None]]:
+    found = history.spans(tx, ip, at)
     if pool is not None:
         known_pool(tx, pool)
-        return [event for event in found if event.pool == pool]
+        return [(event, until) for event, until in found if event.pool == pool]
     if not found:
         known_address(tx, ip)
     return found

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 
 from ledger.errors import LedgerCorrupt
 from ledger.events import Attachment, Cursor, Event, Kind, Owner, State
-from ledger.schema import address, ledger, pool
+from ledger.schema import Instant, Ip, address, ledger, pool
 from ledger.store.database import Tx
 from ledger.store.rows import AddressRow, PoolRow, _address_row, _pool_row
 
@@ -61,19 +62,33 @@ def rows_of(tx: Tx, query: sa.Select[Any]) -> Iterator[Any]:
 
 def newest(tx: Tx, ip: str, at: datetime | None = None) -> list[Event]:
     """The newest event of the address in each pool, deleted ones too, at a moment (included) or now; by the pool's name."""
-    inner = ledger.alias()
+    return [event for event, _ in spans(tx, ip, at)]
+
+
+def spans(tx: Tx, ip: str, at: datetime | None = None) -> list[tuple[Event, datetime | None]]:
+    """The same, each with the time of the event that came next, None if none did."""
+    values = {"ip": ip} if at is None else {"ip": ip, "at": at}
+    return [(_event(row[:-1]), row[-1]) for row in tx.execute(_spans(at is not None), values)]
+
+
+@cache
+def _spans(past: bool) -> sa.Select[Any]:
+    """Built once: that takes longer than the answer."""
+    ip, inner, after = sa.bindparam("ip", type_=Ip), ledger.alias(), ledger.alias()
     # By version and not by seq: the index of the streams then answers alone (PostgreSQL), however far back it is.
     query = sa.select(inner.c.version).where(inner.c.pool_id == pool.c.id, inner.c.ip == ip)
-    if at is not None:
-        query = query.where(inner.c.at <= at)
+    if past:
+        query = query.where(inner.c.at <= sa.bindparam("at", type_=Instant))
     version = query.order_by(inner.c.version.desc()).limit(1).correlate(pool).scalar_subquery()
     this = sa.and_(ledger.c.pool_id == pool.c.id, ledger.c.ip == ip, ledger.c.version == version)
-    found = tx.execute(
-        sa.select(ledger, pool.c.name.label("pool_name"))
+    ended = sa.select(after.c.at).where(
+        after.c.pool_id == pool.c.id, after.c.ip == ip, after.c.version == ledger.c.version + 1
+    )
+    return (
+        sa.select(ledger, pool.c.name.label("pool_name"), ended.scalar_subquery().label("ended"))
         .select_from(pool.join(ledger, this))
         .order_by(pool.c.name)
     )
-    return [_event(row) for row in found]
 
 
 def following(tx: Tx, event: Event) -> Event | None:
@@ -139,7 +154,8 @@ def events(tx: Tx, wanted: Wanted) -> Iterator[Event]:
     """The events, oldest first (in order of their positions), fetched as they are read."""
     query = _filtered(wanted)
     if wanted.limit is None:
-        return _stream(tx, query.order_by(ledger.c.seq))
+        query = query.order_by(ledger.c.seq)
+        return _few(tx, query) if wanted.namespace and wanted.pod else _stream(tx, query)
     if wanted.ip is not None:
         # Else the planner may walk the whole ledger back, hoping to meet the address soon.
         narrow = sa.select(ledger.c.seq).where(*_conditions(wanted)).cte("found").prefix_with("MATERIALIZED")
@@ -152,6 +168,14 @@ def events(tx: Tx, wanted: Wanted) -> Iterator[Event]:
             .limit(wanted.limit)
         )
     return _stream(tx, _EVENTS.where(ledger.c.seq.in_(chosen)).order_by(ledger.c.seq))
+
+
+def _few(tx: Tx, query: sa.Select[Any]) -> Iterator[Event]:
+    """Events that are seldom more than a page: opening a cursor in the server takes longer than fetching them."""
+    page = tx.execute(query.limit(PAGE)).all()
+    yield from map(_event, page)
+    if len(page) == PAGE:
+        yield from _stream(tx, query.where(ledger.c.seq > page[-1].seq))
 
 
 def _filtered(wanted: Wanted) -> sa.Select[Any]:
