@@ -300,7 +300,8 @@ def _events_of(
     query = sa.select(each, pool.c.name.label("pool_name")).select_from(
         source.join(pool, pool.c.id == pool_id)
     )
-    return _stream(tx, query.where(each.c.state != State.FREE.value) if used_only else query)
+    # At once: no cursor of the server is answered by several of its processes.
+    return map(_event, tx.execute(query.where(each.c.state != State.FREE.value) if used_only else query))
 
 
 # Over time --------------------------------------------------------------------------------------
