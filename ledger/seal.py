@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ledger.ahead import ahead
+from ledger.bulk import ahead
 from ledger.checkpoint import Checkpoint, open_checkpoint, peek
 from ledger.errors import InvalidInput, LedgerCorrupt
 from ledger.events import Cursor

@@ -17,6 +17,7 @@ import zstandard
 
 from ledger.archive.check import Check
 from ledger.archive.lines import SCHEMA, NotAnEvent, parse
+from ledger.bulk import bulk
 from ledger.checkpoint import Checkpoint, peek
 from ledger.errors import InvalidInput, LedgerError
 from ledger.merkle import HASH, TILE, GrowingTree, leaf_hashes
@@ -327,6 +328,7 @@ def peek_header(path: Path) -> Header:
         return Reader(str(path), stream).header
 
 
+@bulk()
 def check_file(path: Path, progress: Callable[[int], object] = lambda events: None) -> Checked:
     """Read a whole export and check everything that can be checked without a database. Raises Damaged, InvalidInput."""
     check = Check()

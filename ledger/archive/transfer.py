@@ -6,11 +6,11 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from ledger.ahead import ahead
 from ledger.archive.lines import parse
 from ledger.archive.loader import Loaded, Loader
 from ledger.archive.order import in_tree_order
 from ledger.archive.reader import Checked, Damaged, Reader
+from ledger.bulk import ahead, bulk
 from ledger.checkpoint import peek
 from ledger.events import rfc3339
 from ledger.merkle import HASH
@@ -20,6 +20,7 @@ from ledger.store.stream import AT
 Progress = Callable[[int], object]
 
 
+@bulk()
 def import_file(
     database: Database,
     path: Path,
@@ -47,6 +48,7 @@ def import_file(
     return loader.finish(), note
 
 
+@bulk()
 def replay_into(
     source: Database,
     target: Database,

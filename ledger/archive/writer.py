@@ -12,10 +12,10 @@ from typing import IO
 
 import zstandard
 
-from ledger.ahead import ahead
 from ledger.archive.lines import SCHEMA
 from ledger.archive.order import BATCHES, CHUNK, Part, in_tree_order, sealed
 from ledger.archive.reader import FORMAT, Damaged, Reader
+from ledger.bulk import ahead, bulk
 from ledger.errors import InvalidInput, LedgerCorrupt
 from ledger.events import Cursor, rfc3339
 from ledger.merkle import HASH, TILE, GrowingTree, leaf_hash, leaf_hashes
@@ -40,6 +40,7 @@ def total(database: Database) -> int:
         return stream.count(tx)
 
 
+@bulk()
 def export(database: Database, out: IO[bytes], progress: Progress = lambda events: None) -> Exported:
     """The whole ledger of one moment. Raises LedgerCorrupt naming an event that is not what was sealed."""
     with database.read() as tx:
