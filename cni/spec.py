@@ -360,7 +360,7 @@ def _conf(verb: Verb, version: str, raw: Mapping[str, Any]) -> Conf:
         network=network,
         pools=_pools(ipam),
         socket=_text("ipam.socket", ipam.get("socket")) or None,
-        ledger=_text("ipam.ledger", ipam.get("ledger")) or None,
+        ledger=_secret("ipam.ledger", ipam.get("ledger")) or None,
         kube_config=_text("ipam.kubeConfig", ipam.get("kubeConfig")) or None,
         routes=None if routes is None else _routes(routes),
         dns=_dns(ipam.get("dns")),
@@ -513,6 +513,14 @@ def _text(field: str, value: Any) -> str:
     if not value.isprintable():  # NUL, lone surrogates, line breaks
         _invalid(field, "is not printable text", value)
     return value
+
+
+def _secret(field: str, value: Any) -> str:
+    """The same for what may hold a password: it is not shown."""
+    try:
+        return _text(field, value)
+    except Refusal as refusal:
+        raise Refusal(refusal.code, f"{field}: must be a string of printable text") from None
 
 
 def _texts(field: str, value: Any) -> list[str]:

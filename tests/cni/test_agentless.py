@@ -29,7 +29,7 @@ def book(db_url: str) -> Book:
     return book
 
 
-def conf(url: str, pool: str = "ippool", version: str = "1.1.0", **more: Any) -> dict[str, Any]:
+def conf(url: Any, pool: str = "ippool", version: str = "1.1.0", **more: Any) -> dict[str, Any]:
     return {"cniVersion": version, "name": "podnet", "ipam": {"ipPoolName": pool, "ledger": url}, **more}
 
 
@@ -105,13 +105,23 @@ def test_a_postgresql_database_without_a_ledger_is_named(plugin: str, empty_post
     [
         ("postgresql+psycopg://nobody@127.0.0.1:1/none", 11),
         ("sqlite:////proc/none/ledger.db", 11),
+        ("postgresql+psycopg://nobody@no-such-host.invalid/none", 11),
         ("mysql://x/y", 7),
         ("nonsense", 7),
+        (" ", 7),
+        ("postgresql+psycopg://u:hush@h:port/none", 7),
+        ("postgresql+psycopg://u:hush\n@h/none", 7),
+        ("postgresql+psycopg://h/none?password=hush&port=bad", 7),
+        ("sqlite://u:hush@h/ledger.db", 7),
+        ("sqlite:///ledger.db?mode=ro", 7),
+        (["postgresql+psycopg://u:hush@h/none"], 6),
+        (7, 6),
     ],
 )
-def test_a_ledger_that_cannot_be_had(plugin: str, url: str, code: int) -> None:
+def test_a_ledger_that_cannot_be_had(plugin: str, url: Any, code: int) -> None:
     answer = run(plugin, "ADD", conf(url))
     assert answer.json["code"] == code
+    assert "hush" not in json.dumps(answer.json)
     if code == 11:
         assert run(plugin, "STATUS", conf(url)).json["code"] == 50
 

@@ -113,10 +113,53 @@ def test_a_wrong_password_a_missing_database_and_too_many_connections_are_away(
             Book(full, actor="test").allocate(claim("a"))
 
 
-def test_a_password_is_never_repeated() -> None:
-    with closing(Database("postgresql+psycopg://u:secret@127.0.0.1:1/ledger")) as away:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://u:hush@127.0.0.1:1/ledger",
+        "postgresql+psycopg://u:hush/hush@127.0.0.1:1/ledger",
+        "postgresql+psycopg://:hush@127.0.0.1:1/ledger",
+        "postgresql+psycopg://127.0.0.1:1/ledger?user=u&password=hush",
+        "postgresql+psycopg://127.0.0.1:1/ledger?user=u&password=no&password=hush",
+        "postgresql+psycopg://127.0.0.1:1/ledger?user=u&pass%77ord=hush&sslpassword=hush",
+        "postgresql+psycopg://127.0.0.1:1/ledger?PASSWORD=hush",
+        "postgresql+psycopg:///ledger?host=127.0.0.1&port=1&password=a@hush",
+    ],
+)
+def test_a_password_is_never_repeated(url: str) -> None:
+    with closing(Database(url)) as away:
+        assert "127.0.0.1" in away.label
         for words in said(Book(away, actor="test")).values():
-            assert "secret" not in words
+            assert "hush" not in words
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://u:hush/ledger",
+        "postgresql+psycopg:///u:hush@h/ledger",
+        "postgresql+psycopg://u/x:hush@h/ledger",
+        "postgresql+psycopg://u?password=hush@h/ledger",
+        "postgresql+psycopg://u?password=a@hush/ledger",
+        "postgresql+psycopg://h:5432/ledger?password=a@hush",
+        "postgresql+psycopg://u:a?x@hush@h/ledger",
+        "postgresql+psycopg://u:a@h:bad/ledger?password=hush",
+        "postgresql+psycopg://h/ledger?password=hush&port=bad",
+        "postgresql+psycopg://h/ledger?password=hush&plugin=none",
+        "postgresql+psycopg://h/ledger?conninfo=password%3Dhush",
+        "mysql://h/ledger?password=hush",
+        "mysql://u:a@hush@h/ledger",
+        "sqlite:///ledger.db?password=hush",
+        "sqlite:///file:ledger.db?password=hush",
+        "sqlite://u:hush@h/ledger.db",
+        "host=h password=hush",
+        "u:hush@h",
+    ],
+)
+def test_nor_is_it_where_the_url_is_refused(url: str) -> None:
+    with pytest.raises(InvalidInput, match="database URL") as refused:
+        Database(url)
+    assert "hush" not in f"{refused.value} {refused.value.facts()}"
 
 
 @pytest.mark.parametrize(
