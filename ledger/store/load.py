@@ -24,6 +24,9 @@ _COLUMNS = (
 _INDEXES = ("ledger_pod_idx", "ledger_at_idx", "ledger_commit_idx")
 _STREAMS = ("ledger_stream_key", "ledger_pool_stream_key")
 
+_SLICE = 1_024
+"""Events written at a time: what stays in the processor's cache is done twice as fast."""
+
 # COPY's text format (PostgreSQL manual, COPY, "Text Format")
 _ESCAPES = str.maketrans(
     {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\b": "\\b", "\f": "\\f", "\v": "\\v"}
@@ -88,20 +91,19 @@ def insert(tx: Tx, rows: Sequence[Row], pools: Mapping[str, int]) -> Cursor:
     """
     driver: Any = tx.connection.connection.driver_connection
     newest = max(row[SEQ] for row in rows)
-    columns = _columns(rows, pools)
     if tx.sqlite:
-        marks = ", ".join("?" * len(columns))
+        marks = ", ".join("?" * len(ROW))
         driver.executemany(
             f"INSERT INTO ledger ({_COLUMNS}, xid) VALUES ({marks}, 0)",  # noqa: S608 - constants only
-            zip(*columns, strict=True),
+            zip(*_columns(rows, pools), strict=True),
         )
         return Cursor(0, newest)
     xid = tx.connection.exec_driver_sql("SELECT pg_current_xact_id()::text").scalar_one()
-    lines = list(map("\t".join, zip(*map(_copied, columns), strict=True)))
     end = f"\t{xid}\n"
     with driver.cursor() as cursor, cursor.copy(f"COPY ledger ({_COLUMNS}, xid) FROM STDIN") as copy:
-        for at in range(0, len(lines), 1_000):
-            copy.write(end.join(lines[at : at + 1_000]) + end)
+        for at in range(0, len(rows), _SLICE):
+            columns = map(_copied, _columns(rows[at : at + _SLICE], pools))
+            copy.write(end.join(map("\t".join, zip(*columns, strict=True))) + end)
     return Cursor(int(xid), newest)
 
 
