@@ -184,7 +184,9 @@ def row_of(tx: Tx, pool: Pool, sub: Sub, ip: str) -> AddressRow:
     """The row of one address, locked; made if the address had none yet. The pool is to be kept meanwhile (see ``load``)."""
     found = rows.find_address(tx, pool.id, ip, lock=True)
     if found is None:
-        place = Place(ip, sub.family, sub.ordinal, walk.rnd_of(pool.spec, sub, to_int(ip)[1]))
+        # Unlocked: if the walk comes here meanwhile, the row is what both write, and the walk's place for it stays.
+        walked = rows.walked(tx, pool.id, sub.ordinal, lock=False)
+        place = Place(ip, sub.family, sub.ordinal, walk.rnd_of(pool.spec, sub, to_int(ip)[1], walked))
         rows.materialise(tx, pool.id, [place])
         found = rows.find_address(tx, pool.id, ip, lock=True)
         assert found is not None
@@ -210,6 +212,12 @@ def _place_all(tx: Tx, pool_id: int, spec: PoolSpec, before: PoolSpec | None) ->
     """Make the rows of a pool what its spec says: drop those that leave, move those that move, add the new."""
     # Places of a Lowest pool are in order, which is what Random must not find
     redraw = spec.pick_strategy == "Lowest" or (before is not None and before.pick_strategy == "Lowest")
+    done = (
+        {_walk_of(before, sub): rows.walked(tx, pool_id, sub.ordinal) for sub in before.subs}
+        if before
+        else {}
+    )
+    walked = {sub.ordinal: done.get(_walk_of(spec, sub), 0) for sub in spec.subs}
     leaving: list[str] = []
     moving: list[Place] = []
     for old, _ in rows.list_places(tx, pool_id):
@@ -220,7 +228,7 @@ def _place_all(tx: Tx, pool_id: int, spec: PoolSpec, before: PoolSpec | None) ->
         if spec.static_owner(old.ip):
             rnd = None
         elif redraw or old.rnd is None:
-            rnd = walk.rnd_of(spec, sub, to_int(old.ip)[1])
+            rnd = walk.rnd_of(spec, sub, to_int(old.ip)[1], walked[sub.ordinal])
         else:
             rnd = old.rnd
         if (sub.ordinal, rnd) != (old.sub, old.rnd):
@@ -229,18 +237,12 @@ def _place_all(tx: Tx, pool_id: int, spec: PoolSpec, before: PoolSpec | None) ->
     _refuse_in_use(spec.name, [row for row in locked if row.state in (State.ALLOCATED, State.HELD)])
     rows.drop_unused(tx, pool_id, leaving)
     rows.place(tx, pool_id, moving)
-    done = (
-        {_walk_of(before, sub): rows.walked(tx, pool_id, sub.ordinal) for sub in before.subs}
-        if before
-        else {}
-    )
     rows.forget_subs(tx, pool_id)
     for sub in spec.subs:
-        walked = done.get(_walk_of(spec, sub), 0)
-        count = walk.first_walk(sub)
-        if walked < count:
-            rows.materialise(tx, pool_id, _places(spec, sub, walked, count - walked))
-        rows.set_walked(tx, pool_id, sub.ordinal, max(walked, count))
+        at, count = walked[sub.ordinal], walk.first_walk(sub)
+        if at < count:
+            rows.materialise(tx, pool_id, _places(spec, sub, at, count - at))
+        rows.set_walked(tx, pool_id, sub.ordinal, max(at, count))
 
 
 def _walk_of(spec: PoolSpec, sub: Sub) -> object:
@@ -250,8 +252,8 @@ def _walk_of(spec: PoolSpec, sub: Sub) -> object:
 
 def _places(spec: PoolSpec, sub: Sub, walked: int, count: int) -> list[Place]:
     return [
-        Place(to_text(sub.family, address), sub.family, sub.ordinal, walk.rnd_of(spec, sub, address))
-        for address in walk.steps(spec, sub, walked, count)
+        Place(to_text(sub.family, at), sub.family, sub.ordinal, walk.rnd_of(spec, sub, at, walked + count))
+        for at in walk.steps(spec, sub, walked, count)
     ]
 
 

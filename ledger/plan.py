@@ -72,7 +72,7 @@ def allocation_of(spec: PoolSpec, ip: str, event: Event | None) -> Allocation:
 
 
 def start_of(spec: PoolSpec) -> int:
-    return 0 if spec.pick_strategy == "Lowest" else walk.draw()
+    return walk.NOT_YET if spec.pick_strategy == "Lowest" else walk.draw()
 
 
 def reason_of(spec: PoolSpec) -> Reason:

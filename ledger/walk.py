@@ -24,6 +24,10 @@ CHUNK = 1_024
 RND_BITS = 62
 """``rnd`` is drawn from 0 … 2^62-1: an 8-byte integer, collisions harmless."""
 
+NOT_YET = -1
+"""The place of an address of a Lowest pool that has a row before the walk comes to it. A pick there begins after this place,
+and goes on before it: never at it."""
+
 _random = random.SystemRandom()
 
 
@@ -42,11 +46,19 @@ def lowest(sub: Sub, address: int) -> int:
     return min(address - sub.range.first, (1 << RND_BITS) - 1)
 
 
-def rnd_of(spec: PoolSpec, sub: Sub, address: int) -> int | None:
-    """Where to put an address in the picking order; None for a static reservation, which is never picked."""
+def rnd_of(spec: PoolSpec, sub: Sub, address: int, walked: int = 0) -> int | None:
+    """Where to put an address in the picking order; None for a static reservation, which is never picked.
+
+    ``walked``: how many of the sub's addresses have rows, where those of the first walk are not all.
+    """
     if spec.static_owner(to_text(sub.family, address)) is not None:
         return None
-    return lowest(sub, address) if spec.pick_strategy == "Lowest" else draw()
+    if spec.pick_strategy != "Lowest":
+        return draw()
+    walked = max(walked, first_walk(sub))
+    if walked < sub.capacity and address >= sub.given.nth(walked):
+        return NOT_YET
+    return lowest(sub, address)
 
 
 def steps(spec: PoolSpec, sub: Sub, walked: int, count: int) -> Iterator[int]:

@@ -19,7 +19,7 @@ class Picks:
     """Picks that have everything but the claim in common: one family of one pool at one version of its spec.
 
     ``sub`` is the ordinal to pick a new address from, ``subs`` all those that a returning owner may go back to;
-    ``start`` where in the picking order to begin; ``reason`` of a new pick.
+    ``start`` after which place in the picking order to begin; ``reason`` of a new pick.
     """
 
     pool_id: int

@@ -55,7 +55,7 @@ WITH req AS MATERIALIZED (
     SELECT n, row_number() OVER (ORDER BY n) AS k FROM req WHERE n NOT IN (SELECT n FROM best)
 ), after_start AS MATERIALIZED (
     SELECT ip FROM address
-    WHERE pool_id = %(pool_id)s AND sub = %(sub)s AND state = 'free' AND rnd >= %(start)s
+    WHERE pool_id = %(pool_id)s AND sub = %(sub)s AND state = 'free' AND rnd > %(start)s
       AND ip NOT IN (SELECT ip FROM locked)
     ORDER BY rnd LIMIT (SELECT count(*) FROM need) FOR UPDATE SKIP LOCKED
 ), before_start AS MATERIALIZED (

@@ -161,7 +161,7 @@ def _cursor(tx: Tx) -> Cursor:
 
 
 def _pick(cursor: Cursor, picks: Picks) -> str | None:
-    for side in (">=", "<"):
+    for side in (">", "<"):
         row = cursor.execute(_PICK.format(side), (picks.pool_id, picks.sub, picks.start)).fetchone()
         if row:
             return str(row[0])

@@ -187,7 +187,7 @@ def find_address(tx: Tx, pool_id: int, ip: str, *, lock: bool) -> AddressRow | N
 
 
 def pick_free(tx: Tx, pool_id: int, ordinal: int, start: int) -> AddressRow | None:
-    """The first free address from ``start`` on in picking order, wrapping once; those others are at are passed over."""
+    """The first free address after ``start`` in picking order, wrapping once; those others are at are passed over."""
     query = (
         sa.select(address)
         .where(address.c.pool_id == pool_id, address.c.sub == ordinal, FREE)
@@ -195,7 +195,7 @@ def pick_free(tx: Tx, pool_id: int, ordinal: int, start: int) -> AddressRow | No
         .limit(1)
         .with_for_update(skip_locked=True)
     )
-    for part in (address.c.rnd >= start, address.c.rnd < start):
+    for part in (address.c.rnd > start, address.c.rnd < start):
         row = tx.execute(query.where(part)).first()
         if row:
             return _address_row(row)
@@ -205,7 +205,7 @@ def pick_free(tx: Tx, pool_id: int, ordinal: int, start: int) -> AddressRow | No
 def any_free(tx: Tx, pool_id: int, ordinals: Sequence[int]) -> bool:
     """Whether anything could be picked from these subs once others let go of it."""
     query = sa.select(address.c.ip).where(address.c.pool_id == pool_id, address.c.sub.in_(ordinals), FREE)
-    return tx.execute(query.where(address.c.rnd.is_not(None)).limit(1)).first() is not None
+    return tx.execute(query.where(address.c.rnd >= 0).limit(1)).first() is not None
 
 
 def reclaimable(tx: Tx, pool_id: int, ordinals: Sequence[int]) -> list[str]:
@@ -318,7 +318,7 @@ def _insert_event(tx: Tx, pool_id: int, event: Event, holder: Mapping[str, Any])
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an address stands in the picking order: its sub, and its ``rnd`` (None: never picked)."""
+    """Where an address stands in the picking order: its sub, and its ``rnd`` (None: never picked; -1: not yet)."""
 
     ip: str
     family: int
@@ -327,7 +327,7 @@ class Place:
 
 
 def materialise(tx: Tx, pool_id: int, places: Iterable[Place]) -> int:
-    """Give rows to addresses that have none; one that left the pool and is back is put in order again. Returns how many."""
+    """Give rows to addresses that have none; one that has a row but no place in the order gets that. Returns how many."""
     done = 0
     for chunk in _chunks(places):
         columns = (
@@ -351,7 +351,7 @@ def materialise(tx: Tx, pool_id: int, places: Iterable[Place]) -> int:
 _MATERIALISE = """
     INSERT INTO address (pool_id, ip, family, sub, rnd, version, state) {}
     ON CONFLICT (pool_id, ip) DO UPDATE SET sub = excluded.sub, rnd = excluded.rnd
-    WHERE address.sub <> excluded.sub OR (address.rnd IS NULL AND excluded.rnd IS NOT NULL)
+    WHERE address.sub <> excluded.sub OR (coalesce(address.rnd, -1) < 0 AND excluded.rnd IS NOT NULL)
 """
 
 
@@ -398,10 +398,10 @@ def place(tx: Tx, pool_id: int, places: Iterable[Place]) -> None:
             tx.connection.exec_driver_sql(moved, (*columns, pool_id))
 
 
-def walked(tx: Tx, pool_id: int, ordinal: int) -> int:
-    """How far a sub's addresses have been given rows, locked: one transaction at a time goes on."""
+def walked(tx: Tx, pool_id: int, ordinal: int, *, lock: bool = True) -> int:
+    """How far a sub's addresses have been given rows; locked, one transaction at a time goes on."""
     query = sa.select(sub.c.walked).where(sub.c.pool_id == pool_id, sub.c.ordinal == ordinal)
-    return tx.execute(query.with_for_update()).scalar_one_or_none() or 0
+    return tx.execute(query.with_for_update() if lock else query).scalar_one_or_none() or 0
 
 
 def set_walked(tx: Tx, pool_id: int, ordinal: int, count: int) -> None:

@@ -91,7 +91,7 @@ def uncommitted_add(book: Book, name: str) -> Iterator[None]:
     with book.database.begin() as tx:
         pool = book._pool(tx, "p")
         picks = quick.Picks(
-            pool_id=pool.id, pool="p", version=pool.version, family=4, sub=0, subs=[0], start=0, reason="lowest", actor="t"
+            pool_id=pool.id, pool="p", version=pool.version, family=4, sub=0, subs=[0], start=-1, reason="lowest", actor="t"
         )  # fmt: skip
         (settled,) = quick.allocate(tx, picks, [(0, claim(name))])
         assert settled.ip == X

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
-from ledger import pools, walk
+from ledger import fence, pools, walk
 from ledger.addresses import to_int
+from ledger.archive.transfer import replay_into
 from ledger.claims import Claim
 from ledger.errors import PoolExhausted
 from ledger.events import Attachment, Owner
@@ -155,3 +158,65 @@ def test_a_walk_takes_every_step_once_and_can_be_entered_anywhere(range_: str, p
         assert (whole == sorted(whole)) or strategy == "Random"
         parts = [step for at in range(0, sub.capacity, 1_000) for step in walk.steps(spec, sub, at, 1_000)]
         assert parts == whole
+
+
+@pytest.mark.parametrize(
+    ("range_", "far", "farther", "low"),
+    [
+        ("10.9.0.1-10.9.0.23/24", "10.9.0.8", "10.9.0.20", "10.9.0.{}"),
+        ("10.0.0.0/8", "10.0.0.8", "10.200.0.1", "10.0.0.{}"),
+        ("fd00:9::/64", "fd00:9::8", "fd00:9::ffff:0:0:1", "fd00:9::{}"),
+    ],
+)
+def test_lowest_is_lowest_also_of_those_that_have_no_rows_yet(
+    tiny: None, page: Page, range_: str, far: str, farther: str, low: str
+) -> None:
+    """Each of these histories leaves a row behind where the walk has not come yet."""
+    page.pool(range_)
+    page.tell(f"""
+        ADD ns/far c1 ip={far}               -> {far} requested
+        DEL c1                               -> {far} free
+        ADOPT ns/farther c2 {farther}        -> {farther} allocated
+        DEL c2                               -> {farther} free
+        ADD ns/a a                           -> {low.format(1)} lowest
+    """)
+    page.pool(range_, cooldownSeconds=1)  # puts every row in order again
+    page.pool(range_)
+    got = [page.book.allocate(page.claim(f"ns/p{n}", f"p{n}"))[0].ip for n in range(2, 4)]
+    got += [o[0].ip for o in page.book.allocate_many([page.claim(f"ns/p{n}", f"p{n}") for n in range(4, 10)])]  # type: ignore[index]
+    assert got == [low.format(n) for n in range(2, 10)]
+    page.tell(f"""
+        ADD ns/farther c2                    -> {farther} returning
+        ADD ns/far c1 ip={far}               -> AddressTaken {far} allocated ns/p8
+        DEL p2                               -> {low.format(2)} free
+        ADD ns/b b                           -> {low.format(2)} lowest
+    """)
+
+
+def test_a_pool_of_lowest_gives_those_that_were_asked_for_in_their_turn(tiny: None, page: Page) -> None:
+    page.pool("10.9.0.1-10.9.0.23/24", pickStrategy="Random")
+    for number in (8, 17, 23):
+        page.tell(f"ADD ns/far c1 ip=10.9.0.{number} -> 10.9.0.{number} requested")
+        page.tell(f"DEL c1 -> 10.9.0.{number} free")
+    page.pool("10.9.0.1-10.9.0.23/24")
+    got = [page.book.allocate(page.claim(f"ns/p{n}", f"p{n}"))[0].ip for n in range(23)]
+    assert got == [f"10.9.0.{n}" for n in range(1, 24)]
+    with pytest.raises(PoolExhausted):
+        page.book.allocate(page.claim("ns/late", "late"))
+
+
+def test_lowest_is_lowest_in_a_rebuilt_ledger(tiny: None, sqlite_url: str, tmp_path: Path) -> None:
+    with closing(Database(sqlite_url)) as source, closing(Database(f"sqlite:///{tmp_path}/copy.db")) as copy:
+        page = Page(source)
+        page.pool("fd00:9::/64")
+        page.tell("""
+            ADD ns/far c1 ip=fd00:9::ff      -> fd00:9::ff requested
+            DEL c1                           -> fd00:9::ff free
+        """)
+        copy.require_head()
+        replay_into(source, copy, actor="test")
+        fence.lift(copy, reason="a test", actor="test")
+        again = Page(copy)
+        again.mark = page.mark
+        got = [again.book.allocate(again.claim(f"ns/p{n}", f"p{n}"))[0].ip for n in range(7)]
+        assert got == [f"fd00:9::{n}" for n in range(1, 8)]
