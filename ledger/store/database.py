@@ -70,14 +70,17 @@ class Database:
         # sleeps longer and longer; other processes meet there.
         self._one_writer = threading.Lock() if self.sqlite else nullcontext()
         self._seen: dict[str, bool] = {}
-        if self.sqlite:
-            self.engine = self._autocommit = _sqlite_engine(self.url)
-        else:
-            self.engine = _postgresql_engine(self.url, pool_size, self._seen)
-            # An engine of its own: switching a pooled connection to autocommit and back costs four round trips.
-            self._autocommit = _postgresql_engine(
-                self.url, pool_size, self._seen, isolation_level="AUTOCOMMIT"
-            )
+        try:
+            if self.sqlite:
+                self.engine = self._autocommit = _sqlite_engine(self.url)
+            else:
+                self.engine = _postgresql_engine(self.url, pool_size, self._seen)
+                # An engine of its own: switching a pooled connection to autocommit and back costs four round trips.
+                self._autocommit = _postgresql_engine(
+                    self.url, pool_size, self._seen, isolation_level="AUTOCOMMIT"
+                )
+        except exc.ArgumentError:  # a port in the query that is no number, a host of an SQLite file, …
+            raise InvalidInput("database URL", self.label, f"cannot be used; {_HINT}") from None
 
     @property
     def dialect(self) -> str:
@@ -85,8 +88,8 @@ class Database:
 
     @property
     def label(self) -> str:
-        """The URL without its password, for messages."""
-        return self.url.render_as_string(hide_password=True)
+        """The URL without what may be a password, for messages."""
+        return _label(self.url)
 
     def close(self) -> None:
         self.engine.dispose()
@@ -242,40 +245,48 @@ class Tx:
         return result  # type: ignore[no-any-return]
 
 
+_HINT = "use sqlite:///path/ledger.db or postgresql+psycopg://user@host/database"
+_ENCODED = " (in a password, @ is written %40 and ? is %3F)"
+_SHOWN = {
+    "host", "port", "user", "dbname", "sslmode", "target_session_attrs", "connect_timeout", "application_name",
+}  # fmt: skip
+"""What of a URL's query is shown. The rest may be a password, by whatever name, or hold one."""
+
+
 def _parse(text: str) -> URL:
-    hint = "use sqlite:///path/ledger.db or postgresql+psycopg://user@host/database"
     try:
         url = make_url(text)
-    except (
-        exc.ArgumentError,
-        ValueError,
-    ):  # ValueError: of a port; its words may hold what is behind a password's @
-        raise InvalidInput(
-            "database URL", _hidden(text), f"cannot be read{_AT if '@' in text else ''}; {hint}"
-        ) from None
+    except (exc.ArgumentError, ValueError):  # ValueError: of a port
+        why = f"cannot be read{_ENCODED if '@' in text else ''}; {_HINT}"
+        raise InvalidInput("database URL", _hidden(text), why) from None
+    # As make_url takes it apart: what it takes for a host or a name must not be the rest of a password.
+    parts = re.match(r"(?s)[\w+]+://(?:([^:/]*(?::[^@]*)?)@)?([^?]*)(.*)", text)
+    user, place, query = parts.groups("") if parts else ("", "", "")
+    if url.get_backend_name() != "sqlite" and ("?" in user or "@" in place or (":" in user and "@" in query)):
+        raise InvalidInput("database URL", _hidden(text), f"has an @ or a ? too many{_ENCODED}")
     if url.drivername in ("postgresql", "postgres"):
         url = url.set(drivername="postgresql+psycopg")
     if url.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
-        raise InvalidInput("database URL", url.render_as_string(hide_password=True), f"not supported; {hint}")
+        raise InvalidInput("database URL", _label(url), f"not supported; {_HINT}")
     if url.get_backend_name() == "sqlite" and (url.database or ":").startswith((":", "file:")):
-        raise InvalidInput("database URL", text, f"a ledger is kept in a file; {hint}")
+        raise InvalidInput("database URL", _label(url), f"a ledger is kept in a file; {_HINT}")
     if url.get_backend_name() == "sqlite" and url.query:
         raise InvalidInput(
-            "database URL", text, f"an SQLite file takes no parameter {min(url.query)!r}; leave it out"
+            "database URL", _label(url), f"an SQLite file takes no parameter {min(url.query)!r}; leave it out"
         )
-    if url.get_backend_name() != "sqlite" and re.search(
-        r"(?s)://[^:/]*:[^@]*@.*@", text
-    ):  # as make_url reads them
-        raise InvalidInput("database URL", _hidden(text), f"has more than one @{_AT}")
+    if "conninfo" in url.query:  # psycopg would take it for a whole URL, and show it where it cannot be read
+        raise InvalidInput("database URL", _label(url), "takes no parameter 'conninfo'; leave it out")
     return url
 
 
-_AT = " (an @ in a password is written %40)"
+def _label(url: URL) -> str:
+    return url.difference_update_query(set(url.query) - _SHOWN).render_as_string(hide_password=True)
 
 
 def _hidden(text: str) -> str:
-    """A URL that cannot be read, without all that may be of its password: that may hold anything, also an @."""
-    return re.sub(r"(?s)^([\w+]+://)?.*@", r"\1***@", text)
+    """What cannot be read, if it can hold no password; else no more than its scheme."""
+    scheme = re.match(r"[\w+]+:(//)?", text)
+    return text if re.fullmatch(r"[\w./+-]*", text) else f"{scheme[0] if scheme else ''}***"
 
 
 def _sqlite_engine(url: URL) -> Engine:
