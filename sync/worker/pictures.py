@@ -13,7 +13,7 @@ from ledger.follow import Follower
 from ledger.store import Database
 from sync import reconcile
 from sync.objects import IPPool, set_of
-from sync.project import PoolPicture
+from sync.picture import PoolPicture
 from sync.watch import Mirror
 from sync.worker.agenda import Agenda
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from ledger.events import State
 from sync.objects import IPPool
-from sync.project import BUDGET, PoolPicture, notices, patch, status
+from sync.picture import BUDGET, PoolPicture
+from sync.project import notices, patch, status
 from sync.reconcile import Refusal
 from tests.sync.pages import event, ippool, page
 
