@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from itertools import accumulate
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import Final, Literal
 
 from ledger.errors import InvalidPool, InvalidRequest
@@ -143,6 +144,12 @@ class AddressSet:
 
 def to_int(text: str) -> tuple[Family, int]:
     """An address's family and number. Raises ValueError for what is no address, and for a zone (``%eth0``)."""
+    try:  # ten times as fast as ipaddress, which has the better words for what is no address
+        if ":" in text:
+            return 6, int.from_bytes(inet_pton(AF_INET6, text), "big")
+        return 4, int.from_bytes(inet_pton(AF_INET, text), "big")
+    except (OSError, ValueError):
+        pass
     if ":" not in text:
         return 4, int(IPv4Address(text))
     if "%" in text:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from ipaddress import ip_address
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ledger.addresses import (
@@ -285,3 +286,38 @@ def test_text_and_number_of_ipv6(address: int) -> None:
 def test_address_order_is_by_family_then_number() -> None:
     ordered = ["9.0.0.1", "10.0.0.2", "10.0.0.10", "::1", "2001:db8::2", "2001:db8::10"]
     assert sorted(sorted(ordered), key=sort_key) == ordered
+
+
+NEARLY = st.text(st.sampled_from("0123456789abcdefABCDEF:.%/ x-+_\0\n\u0663"), max_size=24)
+SPELLED = st.one_of(
+    NEARLY,
+    st.ip_addresses().map(str),
+    st.ip_addresses(v=6).map(lambda ip: ip.exploded.upper()),
+    st.lists(
+        st.integers(0, 300).map(str) | st.sampled_from(["", "00", "07", "0x1", " 1"]), min_size=3, max_size=5
+    ).map(".".join),
+    st.tuples(st.sampled_from(["::", "::ffff:", "1::", "1:2:3:4:5:6:"]), st.ip_addresses(v=4).map(str)).map(
+        "".join
+    ),
+    st.tuples(st.ip_addresses().map(str), NEARLY).map("".join),
+)
+
+
+@given(SPELLED)
+@example("010.0.0.1")
+@example("10.1")
+@example("10.0.0.1\n")
+@example("::1%eth0")
+@example("")
+def test_an_address_is_what_the_standard_library_takes_for_one(text: str) -> None:
+    try:
+        found = ip_address(text)
+    except ValueError:
+        with pytest.raises(ValueError):
+            to_int(text)
+        return
+    if "%" in text:
+        with pytest.raises(ValueError, match="zone"):
+            to_int(text)
+    else:
+        assert to_int(text) == (found.version, int(found))
