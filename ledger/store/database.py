@@ -20,6 +20,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from ledger.errors import DatabaseAway, InvalidInput, InvalidRequest, LockTimeout, SchemaMismatch, TryAgain
 from ledger.schema import HEAD
+from ledger.store import file
 
 LOCK_TIMEOUT_MS = 5_000
 """How long a statement waits for somebody else's lock before error 11. Far above any honest transaction here."""
@@ -49,9 +50,8 @@ _OTHER_SCHEMA = {"42P01", "42703"}  # no such table, no such column
 _AWAY = ("08", "57", "53", "28", "3D", "58")
 
 # SQLite's result codes, by their beginnings (https://sqlite.org/rescode.html).
-_FILE_BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")
 _FILE_AWAY = (
-    "SQLITE_CANTOPEN", "SQLITE_IOERR", "SQLITE_FULL", "SQLITE_READONLY", "SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_PERM",
+    "SQLITE_CANTOPEN", "SQLITE_IOERR", "SQLITE_FULL", "SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_PERM",
     "SQLITE_AUTH", "SQLITE_NOLFS",
 )  # fmt: skip
 
@@ -72,7 +72,7 @@ class Database:
         self._seen: dict[str, bool] = {}
         try:
             if self.sqlite:
-                self.engine = self._autocommit = _sqlite_engine(self.url)
+                self.engine = self._autocommit = _sqlite_engine(self.url, self._path)
             else:
                 self.engine = _postgresql_engine(self.url, pool_size, self._seen)
                 # An engine of its own: switching a pooled connection to autocommit and back costs four round trips.
@@ -91,6 +91,10 @@ class Database:
         """The URL without what may be a password, for messages."""
         return _label(self.url)
 
+    @property
+    def _path(self) -> Path:
+        return Path(str(self.url.database)).absolute()
+
     def close(self) -> None:
         self.engine.dispose()
         self._autocommit.dispose()
@@ -102,6 +106,8 @@ class Database:
         Raises DatabaseAway, LockTimeout, Conflict.
         """
         with self._translated(), self._one_writer, self.engine.begin() as connection:
+            if connection.info.get("alone"):
+                raise self._read_only("it can only be read")
             if self._pooler:
                 connection.exec_driver_sql(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
             yield Tx(connection, self.sqlite)
@@ -119,6 +125,8 @@ class Database:
                     yield Tx(connection, self.sqlite)
             finally:
                 connection.info.pop("deferred", None)
+                if (alone := connection.info.get("alone")) and alone != file.stand(self._path):
+                    raise DatabaseAway(f"{self.label} was written while it was read; ask again")
 
     @contextmanager
     def quick(self, *, together: bool = False) -> Iterator[Tx]:
@@ -156,8 +164,10 @@ class Database:
     def _in_our_words(self, error: Exception, cause: BaseException | None) -> Exception:
         if isinstance(cause, sqlite3.Error):
             name = getattr(cause, "sqlite_errorname", "")
-            if name.startswith(_FILE_BUSY):
+            if name.startswith(file.BUSY):
                 return LockTimeout(f"{self.label} is locked by another process")
+            if name.startswith(file.READONLY):
+                return self._read_only(str(cause))
             if name.startswith(_FILE_AWAY):
                 return DatabaseAway(f"{self.label} cannot be used: {cause}")
             if name == "SQLITE_ERROR":  # the statement does not fit: all ours fit our own schema
@@ -181,6 +191,9 @@ class Database:
         if getattr(error, "connection_invalidated", False) or sqlstate is None or sqlstate.startswith(_AWAY):
             return DatabaseAway(f"{self.label} cannot be reached: {_said(cause)}")
         return error
+
+    def _read_only(self, said: str) -> DatabaseAway:
+        return DatabaseAway(f"{self.label} cannot be written: {file.missing_right(self._path) or said}")
 
     def _other_schema(self, cause: BaseException | None) -> SchemaMismatch:
         return SchemaMismatch(
@@ -289,8 +302,7 @@ def _hidden(text: str) -> str:
     return text if re.fullmatch(r"[\w./+-]*", text) else f"{scheme[0] if scheme else ''}***"
 
 
-def _sqlite_engine(url: URL) -> Engine:
-    path = Path(str(url.database)).absolute()
+def _sqlite_engine(url: URL, path: Path) -> Engine:
     with_parents = not path.parent.exists()
     seen = False
     engine = sa.create_engine(
@@ -302,16 +314,17 @@ def _sqlite_engine(url: URL) -> Engine:
     )
 
     @event.listens_for(engine, "do_connect")
-    def _make_room(*_: Any) -> None:
+    def _open(_: Any, record: ConnectionPoolEntry, args: Any, options: Any) -> sqlite3.Connection:
         if with_parents:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if seen:
             path.stat()  # one that went away is somebody's to bring back: SQLite would make an empty one
+        connection, record.info["alone"] = file.connect(path, LOCK_TIMEOUT_MS / 1000, *args, **options)
+        return connection
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, record: ConnectionPoolEntry) -> None:
-        # FULL: a commit that answered an ADD survives a power cut. WAL: readers never block the writer.
-        _use_wal(connection)
+        # FULL: a commit that answered an ADD survives a power cut.
         for pragma in (
             "synchronous=FULL",
             "foreign_keys=ON",
@@ -330,25 +343,17 @@ def _sqlite_engine(url: URL) -> Engine:
         if record.info.get("file") != (found.st_dev, found.st_ino):
             raise FileReplaced(f"{path} is another file")
 
+    @event.listens_for(engine, "checkin")
+    def _once(_: Any, record: ConnectionPoolEntry) -> None:
+        if record.info.get("alone"):  # the next may find the file changed, or its rights
+            record.invalidate()
+
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         # IMMEDIATE: a writer that begins deferred and then meets another fails at once, whatever the timeout.
         connection.exec_driver_sql("BEGIN" if connection.info.get("deferred") else "BEGIN IMMEDIATE")
 
     return engine
-
-
-def _use_wal(connection: sqlite3.Connection) -> None:
-    """Only the first connection to a new file has anything to do. SQLite's busy handler is not asked when several are the first."""
-    deadline = time.monotonic() + LOCK_TIMEOUT_MS / 1000
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL").close()
-            return
-        except sqlite3.OperationalError as error:
-            if not error.sqlite_errorname.startswith(_FILE_BUSY) or time.monotonic() > deadline:
-                raise
-        time.sleep(0.01)
 
 
 def _postgresql_engine(url: URL, pool_size: int, seen: dict[str, bool], **options: Any) -> Engine:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import sqlite3
 import subprocess
@@ -266,17 +265,6 @@ def test_a_standby_answers_questions_and_takes_no_writes(postgres_url: str, stan
             for _ in range(2):
                 with pytest.raises(DatabaseAway, match="standby"):
                     ask()
-
-
-def test_a_read_only_sqlite_file(sqlite_url: str) -> None:
-    file = Path(str(make_url(sqlite_url).database))
-    with closing(Database(sqlite_url)) as ours:
-        Book(ours, actor="test").apply_pool(POOL)
-    if os.geteuid() == 0:
-        pytest.skip("nothing is read-only to root")
-    file.chmod(0o400)
-    with closing(Database(sqlite_url)) as ours, pytest.raises(DatabaseAway, match="readonly"):
-        Book(ours, actor="test").allocate(claim("a"))
 
 
 # Busy ---------------------------------------------------------------------------------------------
