@@ -79,7 +79,7 @@ class Owner:
 class Attachment:
     """What a runtime attaches: one interface of one container to one network (the CNI SPEC's triple).
 
-    An owner by hand has its name as ``container_id`` and empty ``if_name`` and ``network``.
+    An owner by hand has its name as ``container_id``, too, perhaps an ``if_name``, and no ``network``.
     """
 
     container_id: str
@@ -112,6 +112,15 @@ def owner_key(owner: Owner, attachment: Attachment) -> str:
     The two never collide: Kubernetes names and the SPEC's container ids hold no slash.
     """
     return f"{owner.namespace}/{owner.pod}" if owner.is_pod else attachment.container_id
+
+
+def holder(owner: Owner, attachment: Attachment) -> str:
+    """Who holds an address, for a message: ``namespace/pod``, a container, or an owner by hand as its name was typed."""
+    if owner.is_pod:
+        return f"{owner.namespace}/{owner.pod}"
+    if owner.pod == attachment.container_id and not attachment.network:
+        return f"owner {attachment.container_id!r}"
+    return f"container {owner.pod or attachment.container_id}"
 
 
 @dataclass(frozen=True, slots=True)

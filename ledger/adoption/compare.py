@@ -13,7 +13,7 @@ from dataclasses import replace
 from ledger.addresses import sort_key, to_int
 from ledger.adoption.found import Found, is_placeholder
 from ledger.adoption.verdict import Line, Verdict
-from ledger.events import Event, State, owner_key
+from ledger.events import Event, State, holder, owner_key
 from ledger.poolspec import PoolSpec
 
 HELD = (State.ALLOCATED, State.HELD)
@@ -108,7 +108,9 @@ class _Ledger:
                     return replace(line, verdict=Verdict.SAME)
             else:
                 return replace(
-                    line, verdict=Verdict.TAKEN, why=f"{now.state} by {_holder(now)} in the ledger"
+                    line,
+                    verdict=Verdict.TAKEN,
+                    why=f"{now.state} by {holder(now.owner, now.attachment)} in the ledger",
                 )
         other = self._by_seat.get(_seat(line)) or self._by_attachment.get(_attachment(line))
         if other is not None:
@@ -169,9 +171,3 @@ def _doubted(line: Line, alive: Collection[str]) -> Line:
     if line.verdict is not Verdict.ADOPT or container in alive or is_placeholder(container):
         return line
     return replace(line, why="its container is none of the sandboxes that were given")
-
-
-def _holder(event: Event) -> str:
-    if event.owner.is_pod:
-        return f"{event.owner.namespace}/{event.owner.pod}"
-    return f"container {event.attachment.container_id}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ledger.errors import InvalidInput, InvalidRequest
-from ledger.events import Attachment, Owner
+from ledger.events import Attachment, Owner, holder
 from ledger.outside import is_subdomain, shown
 
 _NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]{0,252}")
@@ -35,9 +35,7 @@ class Found:
 
     @property
     def holder(self) -> str:
-        if self.owner.is_pod:
-            return f"{self.owner.namespace}/{self.owner.pod}"
-        return f"container {self.attachment.container_id}"
+        return holder(self.owner, self.attachment)
 
 
 @dataclass(frozen=True, slots=True)

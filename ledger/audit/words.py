@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from ledger.events import Event
+from ledger.events import Event, holder
 
 
 def who_is(event: Event) -> str:
     """The (last) owner of an event, for a sentence."""
-    if event.owner.is_pod:
-        return f"pod {event.owner.namespace}/{event.owner.pod}"
-    name = event.owner.pod or event.attachment.container_id
-    if not name:
+    if not (event.owner.is_pod or event.attachment.container_id):
         return "nobody"
-    return (
-        f"owner {name!r}"
-        if name == event.attachment.container_id and not event.attachment.if_name
-        else f"container {name}"
-    )
+    return f"{'pod ' if event.owner.is_pod else ''}{holder(event.owner, event.attachment)}"
 
 
 def spell(span: timedelta) -> str:

@@ -26,7 +26,11 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,252}")
     "--ip", "ips", type=IP, multiple=True, help="This address (repeat for one of each family). Default: any."
 )
 @click.option("--reason", callback=ask_reason, help="Why, in words, for those who read the ledger later.")
-@click.option("--interface", metavar="NAME", help="The pod's interface.  [default: eth0; with --name none]")
+@click.option(
+    "--interface",
+    metavar="NAME",
+    help="The owner's interface: one that has several gets an address for each.  [default: eth0; with --name none]",
+)
 @click.option("--node", metavar="NAME", help="Where it is, for the record and for subs with a nodeSelector.")
 @click.option(
     "--node-label", "labels", type=LABEL, multiple=True, help="A label of that node (repeat for more)."

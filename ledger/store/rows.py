@@ -15,7 +15,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from ledger.events import Attachment, Event, Owner, State, owner_key
+from ledger.events import Attachment, Event, Owner, State, holder, owner_key
 from ledger.schema import address, ledger, pool, sub
 from ledger.store.database import Conflict, Tx
 
@@ -59,12 +59,7 @@ class AddressRow:
     until: datetime | None
 
     def holder(self) -> str:
-        """Who holds it, for a message."""
-        if self.owner.is_pod:
-            return f"{self.owner.namespace}/{self.owner.pod}"
-        if not self.attachment.if_name and not self.attachment.network:  # by hand
-            return f"owner {self.attachment.container_id!r}"
-        return f"container {self.owner.pod or self.attachment.container_id}"
+        return holder(self.owner, self.attachment)
 
 
 def _pool_row(row: Any) -> PoolRow:

@@ -250,6 +250,22 @@ def test_an_owner_by_hand_is_no_container(told: Cli) -> None:
     assert "is allocated by " in said.err and "container" not in said.err
 
 
+def test_nor_is_one_that_has_interfaces(told: Cli) -> None:
+    """A machine with two of them has an address for each, and is called as it was typed."""
+    for interface, ip in (("eth0", "10.8.0.5"), ("eth1", "10.8.0.6")):
+        words = ("--name", "vm", "--interface", interface, "--ip", ip, "--reason", "x")
+        assert "allocated to vm" in told("allocate", "p", *words).out
+        for args in (("who-had", ip), ("explain", ip)):
+            said = told(*args)
+            assert "owner 'vm'" in said.out and "container vm" not in said.out, said.out
+            assert interface in said.out
+    said = told("allocate", "p", "--name", "other", "--ip", "10.8.0.5", "--reason", "x", status=1)
+    assert "is allocated by owner 'vm'" in said.err
+    assert {row["pod"] for row in told("history", "10.8.0.5", "-o", "json").json} == {"vm"}
+    said = told("release", "--name", "vm", "--reason", "x")
+    assert said.out.count("released from owner 'vm'") == 2
+
+
 def test_a_key_with_a_part_missing_and_an_offset_too_far_are_told_in_our_words(told: Cli) -> None:
     assert "a part is missing" in told("verify", "--key", "a+b", status=2).err
     said = told("who-had", "10.8.0.1", "--at", "2026-01-01T00:00:00+24:00", status=2)
