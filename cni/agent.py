@@ -64,17 +64,26 @@ class Agent:
     """
 
     def __init__(
-        self, path: Path, reply: Reply, *, express: Express | None = None, workers: int = 256
+        self,
+        path: Path,
+        reply: Reply,
+        *,
+        express: Express | None = None,
+        workers: int = 256,
+        told: Callable[[Mapping[str, str], int, bytes, float], object] = lambda *_: None,
     ) -> None:
+        """``told`` hears of each answer: the request's environment, status, stdout, seconds. It must not raise."""
         self.path = path
         self._reply = reply
+        self._told = told
+        self._looked = time.monotonic()
         self._express = express
         self._workers = Workers(workers)
         self._guard = Condition()
         self._stopping = False
         self._running = False
         self._connections: dict[int, _Connection] = {}
-        self._answers: deque[tuple[_Connection, Answer]] = deque()  # for the front to send
+        self._answers: deque[tuple[Request, Answer]] = deque()  # for the front to send
         self._returned: deque[_Connection] = deque()  # for the front to read on
         self._lock: int | None = None
         self._listener: socket.socket | None = None
@@ -110,7 +119,13 @@ class Agent:
         if self._express is not None:
             self._express.start()
         self._running = True
+        self._looked = time.monotonic()
         Thread(target=self._front, name="front", daemon=True).start()
+
+    @property
+    def silent(self) -> float:
+        """Seconds since the front last looked at its clocks; a few while it is alive."""
+        return time.monotonic() - self._looked
 
     def stop(self, seconds: float) -> bool:
         """Take no more, finish what runs, at most so long; whether all was finished."""
@@ -149,13 +164,12 @@ class Agent:
     # The front -----------------------------------------------------------------------------------
 
     def _front(self) -> None:
-        looked = time.monotonic()
         while not (self._stopping and not self._connections):
             try:
                 self._cycle()
-                if self._stopping or time.monotonic() > looked + TICK:
-                    looked = time.monotonic()
-                    self._look_at_clocks(looked)
+                if self._stopping or time.monotonic() > self._looked + TICK:
+                    self._looked = time.monotonic()
+                    self._look_at_clocks(self._looked)
             except Exception:
                 log.exception("the front failed")
                 time.sleep(0.1)
@@ -299,11 +313,11 @@ class Agent:
 
     def post(self, answers: Sequence[tuple[Request, Answer]]) -> None:
         """Have the front send them: to send many from another thread is to wait for the interpreter's lock as often."""
-        self._answers.extend((request.connection, answer) for request, answer in answers)
+        self._answers.extend(answers)
         self._ring()
 
-    def answer(self, connection: _Connection, answer: Answer) -> None:
-        self._send(connection, answer)
+    def answer(self, request: Request, answer: Answer) -> None:
+        self._send(request, answer)
 
     def block(self, request: Request) -> None:
         self._workers(lambda: self._reply_to(request))
@@ -315,10 +329,12 @@ class Agent:
             log.exception("a connection failed")
             self._done(request.connection, lives=False)
         else:
-            self._send(request.connection, answer)
+            self._send(request, answer)
 
-    def _send(self, connection: _Connection, answer: Answer) -> None:
+    def _send(self, request: Request, answer: Answer) -> None:
         """Without waiting; what the peer does not take at once, a worker sends."""
+        connection = request.connection
+        self._told(request.env, *answer, time.monotonic() - request.since)
         data = wire.frame(wire.response(*answer))
         try:
             sent = connection.socket.send(data, socket.MSG_DONTWAIT)
@@ -369,17 +385,18 @@ class Agent:
 class Request:
     """What a peer asked. Whoever has it calls ``answer`` or ``block``, once, from any thread."""
 
-    __slots__ = ("agent", "connection", "env", "stdin")
+    __slots__ = ("agent", "connection", "env", "since", "stdin")
 
     def __init__(self, agent: Agent, connection: _Connection, env: Mapping[str, str], stdin: bytes) -> None:
         self.agent = agent
         self.connection = connection
         self.env = env
         self.stdin = stdin
+        self.since = time.monotonic()
 
     def answer(self, answer: Answer) -> None:
         """Does not wait."""
-        self.agent.answer(self.connection, answer)
+        self.agent.answer(self, answer)
 
     def block(self) -> None:
         """Have it answered by the agent's ``reply``, in a thread."""

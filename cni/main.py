@@ -23,6 +23,7 @@ from cni.express import Express
 from cni.handlers import Handlers
 from cni.keyed import KeyedLock
 from cni.memory import Memory
+from cni.metrics import Metrics
 from cni.node import own_addresses
 from cni.retain import Retention
 from ledger.addresses import canonical
@@ -30,6 +31,8 @@ from ledger.book import Book
 from ledger.claims import Node
 from ledger.errors import InvalidInput, SchemaMismatch, TryAgain
 from ledger.evidence import Evidence, parse_evidence
+from ledger.pages import Page, said, served
+from ledger.pages import metrics as metrics_page
 from ledger.settings import default_database_url, state_folder
 from ledger.store import Database
 
@@ -37,6 +40,9 @@ log = logging.getLogger("cni.agent")
 
 DRAIN = 20.0
 """Seconds that a graceful end waits for what runs; a commit takes milliseconds, a lock time-out five seconds."""
+
+STUCK = 60.0
+"""Seconds without a sign of life after which only a restart can help; there is one every two seconds."""
 
 
 @click.command("agent")
@@ -99,6 +105,12 @@ DRAIN = 20.0
     help="Calls in a thread of their own at one time (all but the plain ADD and DEL); more wait.",
 )
 @click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    envvar="IPAM_LEDGER_LISTEN",
+    help="Answer /healthz, /readyz and /metrics (for Prometheus) there. Default: nowhere.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
@@ -114,6 +126,7 @@ def command(
     evidence: str,
     queue_dir: Path | None,
     workers: int,
+    listen: str | None,
     log_level: str,
 ) -> None:
     """Run the node agent, which answers k8s-ipam on a unix socket.
@@ -157,7 +170,10 @@ def command(
         released = Retention(book) if learn is not None else lambda events: None
         desk = AgentDesk(book, queue, containers, memory, released)
         handlers = Handlers(desk, node=here, containers=containers)
-        agent = Agent(path, handlers.reply, express=Express(handlers, desk, containers), workers=workers)
+        express = Express(handlers, desk, containers)
+        metrics = Metrics(queue.__len__)
+        agent = Agent(path, handlers.reply, express=express, workers=workers, told=metrics.answered)
+        click.get_current_context().with_resource(served(_pages(agent, book, metrics), listen))
         chores = [
             Chore("queued DELs", desk.retry_queued, seconds=1, at_most=30),
             Chore("sweep", desk.sweep, seconds=5, at_most=60),
@@ -236,6 +252,20 @@ def cluster(text: str, here: Node, addresses: bool, labels: bool) -> tuple[Evide
         )
 
     return ApiEvidence(api), learn
+
+
+def _pages(agent: Agent, book: Book, metrics: Metrics) -> dict[str, Callable[[], Page]]:
+    def live() -> Page:
+        return said([] if agent.silent < STUCK else [f"nothing has moved for {agent.silent:.0f} s"])
+
+    def ready() -> Page:
+        try:
+            book.ready()
+        except (TryAgain, SchemaMismatch) as error:
+            return said([str(error)])
+        return said([])
+
+    return {"/healthz": live, "/readyz": ready, "/metrics": lambda: metrics_page(metrics.registry)}
 
 
 def _replaces(handlers: Handlers, learn: Callable[[], Node]) -> Callable[[], str | None]:

@@ -10,7 +10,6 @@ import socket
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,12 +17,15 @@ import click
 
 from ledger.book import Book
 from ledger.errors import InvalidInput, LedgerError, SchemaMismatch, TryAgain
+from ledger.pages import host_and_port, said, served
+from ledger.pages import metrics as metrics_page
 from ledger.settings import default_database_url
 from ledger.store import Database
 from sync.errors import KubeError
-from sync.health import Health, host_and_port, serve
+from sync.health import Health
 from sync.kube import Api, ApiEvidence
 from sync.lease import Lease, keep
+from sync.metrics import Metrics
 from sync.sealing import SealSettings
 from sync.settings import SyncSettings, from_environment
 from sync.watch import forever
@@ -51,7 +53,7 @@ log = logging.getLogger("sync")
     "--listen",
     metavar="HOST:PORT",
     envvar="IPAM_LEDGER_LISTEN",
-    help="Answer /healthz and /readyz there. Default: nowhere.",
+    help="Answer /healthz, /readyz and /metrics (for Prometheus) there. Default: nowhere.",
 )
 @click.option(
     "--seal-key",
@@ -158,10 +160,16 @@ def run(api: Api, database: Database, settings: SyncSettings) -> None:
     me = f"{os.environ.get('HOSTNAME') or socket.gethostname()}-{uuid.uuid4().hex[:8]}"
     book = Book(database, actor=f"sync/{me}", evidence=ApiEvidence(api))
     health = Health()
-    with _served(health, settings.listen):
+    metrics = Metrics(health)
+    pages = {
+        "/healthz": lambda: said(health.live()),
+        "/readyz": lambda: said(health.ready(), f"ok ({health.role})"),
+        "/metrics": lambda: metrics_page(metrics.registry),
+    }
+    with served(pages, settings.listen):
         print(f"ready: competing for the lease as {me}", file=sys.stderr, flush=True)  # noqa: T201
         lease = Lease(api, me, settings.lease)
-        forever("lead", stop, lambda: compete(lease, api, book, settings, health, stop), last=5.0)
+        forever("lead", stop, lambda: compete(lease, api, book, settings, health, metrics, stop), last=5.0)
         lease.release()
     log.info("ended")
 
@@ -172,6 +180,7 @@ def compete(
     book: Book,
     settings: SyncSettings,
     health: Health,
+    metrics: Metrics,
     stop: threading.Event,
 ) -> str | None:
     """One attempt at the lease, and if it goes well one whole term."""
@@ -192,27 +201,16 @@ def compete(
     term = Term(api, book, settings, health, lambda: lease.leading)
     worker = threading.Thread(target=term.run, args=(over,), name="term")
     worker.start()
+    metrics.term = term
     log.info("leading as %s", lease.me)
     try:
         keep(lease, stop)
     finally:
+        metrics.term = None
         over.set()
         worker.join()
     health.role = "standby"
     return "this term is over"
-
-
-@contextlib.contextmanager
-def _served(health: Health, listen: str | None) -> Iterator[None]:
-    if listen is None:
-        yield
-        return
-    server = serve(health, listen)
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 if __name__ == "__main__":

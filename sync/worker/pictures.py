@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from ledger.errors import LedgerError, TryAgain
-from ledger.events import Event, State
+from ledger.events import Event, Kind, State
 from ledger.follow import Follower
 from ledger.store import Database
 from sync import reconcile
@@ -16,6 +17,14 @@ from sync.objects import IPPool, set_of
 from sync.picture import PoolPicture
 from sync.watch import Mirror
 from sync.worker.agenda import Agenda
+
+
+class Figures(NamedTuple):
+    """How many addresses a pool has, and how many of them are in which state."""
+
+    name: str
+    capacity: int
+    states: Mapping[State, int]
 
 
 class Pictures:
@@ -31,6 +40,7 @@ class Pictures:
         self._lock = threading.Lock()
         self._pictures: dict[str, PoolPicture] = {}
         self._position = 0
+        self._counts: Counter[tuple[str, Kind]] = Counter()
         self._loose: dict[tuple[str, str], tuple[Event, str]] = {}
         """The newest event of each address that nobody has allocated and a StatefulSet may want back, and the set's key."""
         self._loose_of: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
@@ -55,6 +65,7 @@ class Pictures:
                     event.pool, PoolPicture(event.pool)
                 )
                 if picture.fold(event):
+                    self._counts[event.pool, event.kind] += 1
                     touched.add(event.pool)
                     self._note_loose(event, picture)
                     if event.kind.of_pool:
@@ -118,6 +129,16 @@ class Pictures:
         so inside the ``with``."""
         with self._lock:
             yield self._pictures.get(pool) or PoolPicture(pool), self._position
+
+    def figures(self) -> tuple[list[Figures], dict[tuple[str, Kind], int], int]:
+        """Each pool's, how many events came since ``started`` by pool and kind, and the position that they show."""
+        with self._lock:
+            found = [
+                Figures(name, picture.capacity, {state: picture.count(state) for state in State})
+                for name, picture in self._pictures.items()
+                if picture.spec is not None
+            ]
+            return found, dict(self._counts), self._position
 
     def pools(self) -> list[str]:
         """The pools that the ledger has."""

@@ -46,15 +46,15 @@ class Term:
 
         self._agenda = agenda = Agenda(pace.status)
         pools = Mirror(read_pool, agenda.changed, IPPool.not_older)
-        self._pictures = pictures = Pictures(book.database, agenda, pools)
+        self.pictures = pictures = Pictures(book.database, agenda, pools)
         pods, sets = Mirror(read_pod), Mirror(read_set, pictures.set_changed)
         pods_watch = watch(PODS, pods)
         self._watches = watch(IPPOOLS, pools), pods_watch, watch(STATEFULSETS, sets)
 
         self._ippools = IPPools(api, book, agenda, pictures, pools)
-        self._sweeping = Sweeping(api, book, settings.limits, agenda, pods, pods_watch, leading)
+        self.sweeping = sweeping = Sweeping(api, book, settings.limits, agenda, pods, pods_watch, leading)
         notices = Notices(api, book.actor, pace.notice)
-        status = Status(agenda, pictures, self._ippools, self._sweeping, notices, leading)
+        status = Status(agenda, pictures, self._ippools, sweeping, notices, leading)
         retention = Retention(api, book, agenda, pictures, sets, leading)
         self._looks = {"pool": self._ippools.look, "status": status.look, "retain": retention.look}
         self._backoffs: dict[Key, Backoff] = {}
@@ -74,7 +74,7 @@ class Term:
             *((f"watch {watch.resource.name}", watch.cycle, 0.0) for watch in self._watches),
             ("follow", self.follow, pace.follow),
             ("queue", self.work, 0.0),
-            ("sweep", self._sweeping.cycle, pace.sweep),
+            ("sweep", self.sweeping.cycle, pace.sweep),
             ("due", self.due, pace.due),
         ]
         if seal.key is not None:
@@ -124,7 +124,7 @@ class Term:
 
     def follow(self) -> str | None:
         """Bring the pictures up to date."""
-        sentence = self._pictures.follow()
+        sentence = self.pictures.follow()
         self._ippools.report_strangers()
         return sentence
 
@@ -133,7 +133,7 @@ class Term:
         key = self._agenda.take(0.25)
         if key is None:
             return
-        if not self._pictures.started.is_set():
+        if not self.pictures.started.is_set():
             self._agenda.add(key, 0.2)
             return
         try:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from ledger import pools
 from ledger.errors import UnknownPool
+from tests.servers.sync import SyncWorker
 from tests.sync.scene import POOLS, SUB, Scene, wait_for
 
 
@@ -129,3 +131,38 @@ def test_the_worker_says_how_it_is(scene: Scene) -> None:
     assert "standby; " in standby.page("/readyz")[1]
     assert worker.page("/healthz")[0] == 200
     assert worker.page("/else")[0] == 404
+
+
+def test_the_leader_counts_its_pools_for_prometheus(scene: Scene) -> None:
+    scene.pool()
+    workers = [scene.sync(), scene.sync()]
+    wait_for(scene.ready)
+    worker, standby = sorted(workers, key=lambda each: metrics(each)["ipam_ledger_leading",], reverse=True)
+    scene.take("web-0")
+    scene.take("web-1")
+    scene.give_back("web-1")
+    wait_for(lambda: metrics(worker).get(("ipam_ledger_pool_addresses", "pool", "allocated")) == 1)
+    with scene.database.read() as tx:
+        position = tx.connection.exec_driver_sql("SELECT max(seq) FROM ledger").scalar_one()
+    wait_for(lambda: metrics(worker)["ipam_ledger_position",] == position)
+    found = metrics(worker)
+    assert found["ipam_ledger_leading",] == 1
+    assert found["ipam_ledger_pool_capacity", "pool"] == 10
+    assert found["ipam_ledger_pool_addresses", "pool", "free"] == 9
+    assert found["ipam_ledger_pool_reclaim_suspended", "pool"] == 0
+    assert found["ipam_ledger_events_total", "Allocated", "pool"] == 2
+    assert found["ipam_ledger_events_total", "Released", "pool"] == 1
+    other = metrics(standby)
+    assert other["ipam_ledger_leading",] == 0
+    assert not any("pool" in key[0] for key in other), "a standby knows nothing of pools"
+
+
+def metrics(worker: SyncWorker) -> dict[tuple[str, ...], float]:
+    """By name, and the labels' values in the order of their names."""
+    status, text = worker.page("/metrics")
+    assert status == 200
+    return {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
