@@ -1,7 +1,7 @@
 # What a person runs here. `make help` lists it. Needs make, Python ≥ 3.11 and a package registry.
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test drill check bench clean sql
+.PHONY: help install demo test drill check bench image clean sql
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -9,6 +9,10 @@ JOBS ?= auto
 # The first of these that is new enough and can make a venv; `make PYTHON=/path/to/python` decides otherwise.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v "$$p"; break; }; done)
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGE ?= ipam-ledger:$(VERSION)
+BUILDER ?= $(shell command -v podman || command -v docker)
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -41,6 +45,12 @@ sql: $(BIN)/.dev
 
 bench: $(BIN)/.dev ## measure, beside the floors of this machine (ARGS=--quick: without what takes minutes)
 	$(BIN)/python -m bench $(ARGS)
+
+image: ## build the image of deploy/ (IMAGE=registry/name:tag, ARGS="--build-arg BASE=…")
+	@test -n "$(BUILDER)" || { echo "An image is built by podman or docker, and neither was found in PATH." \
+		"Install one (Debian, Ubuntu: apt-get install podman), or name it: make image BUILDER=/path/to/podman" >&2; exit 1; }
+	$(BUILDER) build -f deploy/Containerfile -t $(IMAGE) --build-arg VERSION=$(VERSION) \
+		--build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null) $(ARGS) .
 
 clean: ## remove what make made
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

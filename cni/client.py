@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 SOCKET = "/run/ipam-ledger/agent.sock"
-PYTHON = ""  # the interpreter with this package, for agentless mode; "" = this one; install-cni writes it in
+PYTHON = sys.executable  # with this package, for agentless mode; "" = there is none; install-cni writes it in
 RELEASE = ""  # for --version; install-cni writes it in
 PATIENCE = 60.0  # seconds for the whole call; kubelet gives a sandbox two minutes
 GLANCE = 1.0  # seconds that VERSION waits for its input, which it could do without
@@ -135,16 +135,20 @@ def ask(command: str, path: str, stdin: bytes) -> tuple[int, bytes]:
 
 def agentless(stdin: bytes) -> "NoReturn":
     """Become the full interpreter, which writes the ledger itself; the input goes along in memory."""
-    python = PYTHON or sys.executable
+    if not PYTHON:
+        raise Refusal(
+            7,
+            "ipam.ledger: this plugin was installed for a node's agent; leave `ledger` out of the configuration",
+        )
     fd = posix.memfd_create("stdin", 0)
     write(fd, stdin)
     posix.lseek(fd, 0, 0)
     posix.dup2(fd, 0)
     try:
-        posix.execve(python, [python, "-I", "-m", "cni.agentless"], posix.environ)
+        posix.execve(PYTHON, [PYTHON, "-I", "-m", "cni.agentless"], posix.environ)
     except OSError as e:
         raise Refusal(
-            199, f"agentless mode needs {python}: {e.strerror}; run `ipam-ledger install-cni` again"
+            199, f"agentless mode needs {PYTHON}: {e.strerror}; run `ipam-ledger install-cni` again"
         ) from None
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import marshal
 import os
 import re
+import stat
 import subprocess
 import sys
 import tempfile
@@ -18,6 +20,8 @@ import click
 
 NAME = "k8s-ipam"
 SYSTEM = Path("/usr/bin/python3")
+OLDEST = (3, 11)  # as pyproject.toml has it
+LINKS = 40  # so many links are followed in one path, as by Linux
 SHEBANG_LIMIT = 127  # bytes with "#!": Linux before 5.1 cuts off what is longer
 FILE = """\
 {shebang}
@@ -45,19 +49,27 @@ else:
     help="The folder where the runtime looks for plugins, such as /opt/cni/bin or /usr/lib/cni.",
 )
 @click.option(
+    "--root",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Where the node's file system is mounted, such as /host, when this runs in a container. --python is looked"
+    " for there, and nothing is written unless it is there. What the container itself has for Python is not looked at.",
+)
+@click.option(
     "--python",
     "bare",
     type=click.Path(path_type=Path),
     help="The interpreter that starts the plugin, as the node names it. Default: the system's, if it is"
-    " of this program's version, else the one under this program. It needs no packages; version 3.11 or newer.",
+    " of this program's version, else the one under this program; with --root, /usr/bin/python3."
+    " It needs no packages; version 3.11 or newer.",
 )
 @click.option(
     "--agentless-python",
     "full",
     type=click.Path(path_type=Path),
-    help="The interpreter with ipam-ledger installed, for configurations with a `ledger`. Default: this program's.",
+    help="The interpreter with ipam-ledger installed, for configurations with a `ledger`, as the node names it."
+    " Default: this program's; with --root, none: the plugin then refuses such configurations.",
 )
-def command(folder: Path, bare: Path | None, full: Path | None) -> None:
+def command(folder: Path, root: Path | None, bare: Path | None, full: Path | None) -> None:
     """Put the plugin k8s-ipam where the container runtime looks.
 
     Writes one executable file that needs nothing but a Python interpreter. Run it again after an upgrade; a
@@ -66,8 +78,21 @@ def command(folder: Path, bare: Path | None, full: Path | None) -> None:
     \b
       ipam-ledger install-cni --to /opt/cni/bin
       echo '{"cniVersion": "1.1.0"}' | CNI_COMMAND=VERSION /opt/cni/bin/k8s-ipam
+
+    In a container, with the node's /opt/cni/bin and /usr mounted below /host (deploy/agent.yaml does this):
+
+    \b
+      ipam-ledger install-cni --root /host --to /host/opt/cni/bin
     """
-    text = render(bare or base_interpreter(), full or Path(sys.executable))
+    if root is None:
+        text = render(bare or base_interpreter(), full or Path(sys.executable))
+    else:
+        text = render(bare or SYSTEM, full)
+        if why := unfit(root, bare or SYSTEM):
+            raise click.ClickException(
+                f"{why}; the plugin needs Python 3.11 or newer there: install python3 on the node,"
+                " or name another with --python"
+            )
     target = folder / NAME
     try:
         done = put(target, text)
@@ -90,9 +115,53 @@ def base_interpreter() -> Path:
     return Path(base).resolve()
 
 
-def render(bare: Path, full: Path) -> str:
+def unfit(root: Path, python: Path) -> str | None:
+    """What speaks against a node's interpreter, in a sentence's beginning; None if nothing does.
+
+    It is not started: what is made for the node may not run here. So its version is what the name says that the
+    links lead to, and a name without a version is taken at its word.
+    """
+    told = f"the node's {python}"
+    try:
+        found = within(root, python)
+        there = "/" / found.relative_to(root.resolve())
+        told += "" if there == python else f" leads to {there}, which"
+        mode = found.stat().st_mode
+    except FileNotFoundError:
+        return f"{told} is not there (looked for below {root})"
+    except OSError as e:
+        return f"{told} cannot be looked at below {root}: {e.strerror}"
+    if not stat.S_ISREG(mode) or not mode & 0o111:
+        return f"{told} is no executable file"
+    version = re.match(r"python(\d+)(?:\.(\d+))?", found.name)
+    if version and (int(version[1]), int(version[2] or OLDEST[1])) < OLDEST:
+        return f"{told} is too old"
+    return None
+
+
+def within(root: Path, path: Path) -> Path:
+    """Where an absolute path of the node is, each link followed as if ``root`` were ``/``. Raises OSError."""
+    root = at = root.resolve()
+    todo, links = list(reversed(path.parts[1:])), 0
+    while todo:
+        part = todo.pop()
+        if part == "..":
+            at = at if at == root else at.parent
+        elif not (at / part).is_symlink():
+            at /= part
+        else:
+            links += 1
+            if links > LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+            target = (at / part).readlink()
+            at = root if target.is_absolute() else at
+            todo += reversed(target.parts[target.is_absolute() :])
+    return at
+
+
+def render(bare: Path, full: Path | None) -> str:
     """The executable's text: the client, with the wire protocol in place of its import, as source and compiled."""
-    for path in (bare, full):
+    for path in filter(None, (bare, full)):
         if not path.is_absolute() or "\n" in str(path):
             raise click.UsageError(f"{path}: an interpreter needs an absolute path")
         if "'''" in str(path):
@@ -102,7 +171,7 @@ def render(bare: Path, full: Path) -> str:
     wire = (room / "wire.py").read_text()
     for line, text in (
         ("from cni.wire import WireError, frame, parse_response, read_frame, request\n", wire),
-        ('PYTHON = ""', f"PYTHON = {str(full)!r}"),
+        ("PYTHON = sys.executable", f"PYTHON = {str(full or '')!r}"),
         ('RELEASE = ""', f"RELEASE = {version('ipam-ledger')!r}"),
     ):
         if client.count(f"\n{line}") != 1:

@@ -6,30 +6,22 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from cni.spec import Verb, read_conf
+from cni.spec import Verb
+from cni.spec.configuration import read_conf
 from ledger import keys
 from ledger.checkpoint import peek
 from sync.kube import Api, ApiEvidence, node_of
+from tests.deploy.manifests import NAMESPACE, ROOT, containers, manifests
 from tests.servers.agent import Agent
 from tests.servers.apiserver import ControlPlane
 from tests.servers.keeper import Keeper
 from tests.servers.sync import SyncWorker
 from tests.sync.pages import event
 from tests.sync.scene import Scene, delete_pod, pod, wait_for
-
-ROOT = Path(__file__).parents[2]
-NAMESPACE = "ipam-ledger"
-
-
-@pytest.fixture(scope="module")
-def deployed(cluster: ControlPlane) -> ControlPlane:
-    cluster.kubectl("apply", "-k", str(ROOT / "deploy"))
-    return cluster
 
 
 def rights(cluster: ControlPlane, account: str, namespace: str) -> set[tuple[str, str, str, str]]:
@@ -180,24 +172,6 @@ def test_with_its_rights_the_agent_gets_its_evidence(deployed: ControlPlane, nam
     api.close()
 
 
-def manifests() -> list[dict[str, Any]]:
-    return [
-        each
-        for file in sorted((ROOT / "deploy").glob("*.yaml"))
-        if file.name != "kustomization.yaml"
-        for each in yaml.safe_load_all(file.read_text())
-    ]
-
-
-def containers() -> list[dict[str, Any]]:
-    found = []
-    for each in manifests():
-        if each["kind"] in ("DaemonSet", "Deployment"):
-            spec = each["spec"]["template"]["spec"]
-            found += spec["containers"] + spec.get("initContainers", [])
-    return found
-
-
 def test_the_manifests_name_only_variables_that_are_read() -> None:
     code = "".join(
         file.read_text() for room in ("cni", "sync", "ledger") for file in (ROOT / room).rglob("*.py")
@@ -216,6 +190,18 @@ def test_no_container_keeps_a_capability_or_writes_to_its_own_files() -> None:
         careful = each["securityContext"]
         assert careful["capabilities"] == {"drop": ["ALL"]}
         assert careful["readOnlyRootFilesystem"] and not careful["allowPrivilegeEscalation"]
+
+
+def test_of_the_node_only_the_folder_of_plugins_is_written() -> None:
+    """And only /usr is seen: a mount that is read-only leaves those below it writable, of which a node's root has many."""
+    (daemons,) = (each for each in manifests() if each["kind"] == "DaemonSet")
+    spec = daemons["spec"]["template"]["spec"]
+    paths = {each["name"]: each["hostPath"]["path"] for each in spec["volumes"]}
+    (install,) = spec["initContainers"]
+    assert {(paths[each["name"]], each.get("readOnly", False)) for each in install["volumeMounts"]} == {
+        ("/opt/cni/bin", False), ("/usr", True),
+    }  # fmt: skip
+    assert all(each["mountPath"] == "/host" + paths[each["name"]] for each in install["volumeMounts"])
 
 
 def test_the_leader_seals_only_where_somebody_gave_it_a_key() -> None:
