@@ -1,8 +1,9 @@
-"""Writing a file so that a crash leaves the old content or the new, never half of it."""
+"""Files that people name: written so that a crash leaves the old content or the new, and read no further than makes sense."""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from ledger.errors import InvalidInput
@@ -26,3 +27,11 @@ def replace_file(path: Path, text: str, *, mode: int = 0o644) -> None:
             os.close(folder)
     except OSError as error:
         raise InvalidInput("file", str(path), f"cannot be written: {error}") from error
+
+
+def read_bounded(name: str, most: int) -> bytes:
+    """What a file holds, or stdin (``-``); of one that is larger than ``most``, a byte more than that. Raises OSError."""
+    if name == "-":
+        return sys.stdin.buffer.read(most + 1)
+    with Path(name).open("rb") as file:
+        return file.read(most + 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -171,12 +170,10 @@ def _documents(source: str) -> list[object]:
 
 def _bytes(source: str) -> bytes:
     from ledger.adoption.objects import MAX_BYTES
+    from ledger.files import read_bounded
 
     try:
-        if source == "-":
-            return sys.stdin.buffer.read(MAX_BYTES + 1)
-        with Path(source).open("rb") as file:
-            return file.read(MAX_BYTES + 1)
+        return read_bounded(source, MAX_BYTES)
     except OSError as error:
         raise click.UsageError(f"{source}: {error.strerror}") from error
 
@@ -185,13 +182,7 @@ def _cluster(kind: str, kubeconfig: str | None) -> Iterable[tuple[str, object]]:
     """The API server is read by ``sync``, which this room does not know; it is found by name."""
     from importlib import import_module
 
-    try:
-        old = import_module("sync.old")
-    except ModuleNotFoundError as error:
-        if error.name is None or not "sync.old.".startswith(f"{error.name}."):
-            raise
-        raise click.ClickException(f"reading a cluster is not part of this installation: {error}") from error
-    objects: Iterable[tuple[str, object]] = old.read(kind, kubeconfig)
+    objects: Iterable[tuple[str, object]] = import_module("sync.old").read(kind, kubeconfig)
     return objects
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 CLUSTER = "sync.check:against_cluster"
 """Who asks the API server, found by name: (database, the pools' specs, kubeconfig or None) -> findings, each with
-``kind``, ``pool``, ``ip``, ``owner``, ``why``, ``bad`` (whether the check fails by it) and ``to_json()``."""
+``kind``, ``pool``, ``ip``, ``owner``, ``why`` and ``bad`` (whether the check fails by it)."""
 
 
 @click.command()

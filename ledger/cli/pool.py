@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -99,13 +97,11 @@ def apply(invocation: Invocation, /, files: tuple[str, ...], dry_run: bool, reas
 
 
 def _text(name: str) -> tuple[bytes, str]:
+    from ledger.files import read_bounded
     from ledger.manifest import MAX_BYTES
 
     try:
-        if name == "-":
-            return sys.stdin.buffer.read(MAX_BYTES + 1), "stdin"
-        with Path(name).open("rb") as file:
-            return file.read(MAX_BYTES + 1), name
+        return read_bounded(name, MAX_BYTES), "stdin" if name == "-" else name
     except OSError as error:
         raise click.BadParameter(f"{name}: {error.strerror}", param_hint="-f") from error
 

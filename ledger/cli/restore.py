@@ -124,11 +124,10 @@ def _from(invocation: Invocation, dry_run: bool, kubeconfig: str | None) -> int:
 
 
 def _to(invocation: Invocation, dry_run: bool, kubeconfig: str | None) -> int:
+    from ledger.book import Book
     from ledger.cli.output import Column
 
     with invocation.database() as database:
-        from ledger.book import Book
-
         specs = [figures.spec for figures in Book(database, actor=actor()).pools()]
     written = import_module(RESTORE).to_cluster(specs, kubeconfig, dry_run=dry_run)
     rows = [{"pool": each.pool, "result": each.became} for each in written]

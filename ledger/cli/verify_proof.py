@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import click
 
 from ledger.cli import keyfiles
@@ -24,16 +21,13 @@ def command(invocation: Invocation, /, file: str, verifier: str | None) -> int:
     Example:
       ipam-ledger verify-proof event-42.json --key seal.key.pub
     """
+    from ledger.files import read_bounded
     from ledger.merkle import NotProven
     from ledger.proof import MAX_PROOF, verify_proof
 
     key = keyfiles.verifier(verifier)
     try:
-        if file == "-":
-            document = sys.stdin.buffer.read(MAX_PROOF + 1)
-        else:
-            with Path(file).open("rb") as source:
-                document = source.read(MAX_PROOF + 1)
+        document = read_bounded(file, MAX_PROOF)
     except OSError as error:
         raise click.UsageError(f"{file}: cannot be read: {error.strerror}") from error
     try:
