@@ -218,20 +218,19 @@ class Database:
         found = self.revision()
         if found == HEAD:
             return
-        if self.sqlite and (found is None or found < HEAD):
+        if found is None or found < HEAD:
+            needs = f"is at schema {found}, this program needs {HEAD}" if found else "has no ledger yet"
+            if not self.sqlite:
+                raise SchemaMismatch(
+                    f"{self.label} {needs}; run `ipam-ledger db upgrade`", found=found, wanted=HEAD
+                )
             from ledger.migrate import upgrade  # Alembic takes 0.4 s to import; only a new file needs it
 
-            upgrade(self)
+            try:
+                upgrade(self)
+            except DatabaseAway as away:
+                raise DatabaseAway(f"{self.label} {needs}; {away}") from away.__cause__
             return
-        if found is None:
-            raise SchemaMismatch(
-                f"{self.label} has no ledger yet; run `ipam-ledger db upgrade`", found=None, wanted=HEAD
-            )
-        if found < HEAD:
-            raise SchemaMismatch(
-                f"{self.label} is at schema {found}, this program needs {HEAD}; run `ipam-ledger db upgrade`",
-                found=found, wanted=HEAD,
-            )  # fmt: skip
         raise SchemaMismatch(
             f"{self.label} is at schema {found}, newer than this program's {HEAD}; upgrade ipam-ledger "
             "(`ipam-ledger db check` shows both)",

@@ -225,6 +225,16 @@ def test_what_is_missing_is_named(file: Path, powerless: Sequence[str]) -> None:
     assert list(file.parent.iterdir()) == []
 
 
+def test_one_of_an_earlier_schema_is_named_as_such(file: Path, powerless: Sequence[str]) -> None:
+    with closing(Database(f"sqlite:///{file}")) as database, database.begin() as tx:
+        tx.connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0000'")
+    file.parent.chmod(0o555)
+    said = run(file, ("who-had", IP), powerless)
+    assert said.returncode == 1
+    assert "is at schema 0000, this program needs " in said.stderr
+    assert "cannot be written: its folder may not be written" in said.stderr
+
+
 def test_a_read_only_mount(file: Path) -> None:
     if os.geteuid() != 0:
         need.missing("root", "run the tests as root: only it can mount")
