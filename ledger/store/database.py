@@ -79,7 +79,7 @@ class Database:
                 self._autocommit = _postgresql_engine(
                     self.url, pool_size, self._seen, isolation_level="AUTOCOMMIT"
                 )
-        except exc.ArgumentError:  # a port in the query that is no number, a host of an SQLite file, …
+        except exc.ArgumentError:  # a port in the query that is no number, a plugin, …
             raise InvalidInput("database URL", self.label, f"cannot be used; {_HINT}") from None
 
     @property
@@ -280,6 +280,8 @@ def _parse(text: str) -> URL:
         url = url.set(drivername="postgresql+psycopg")
     if url.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
         raise InvalidInput("database URL", _label(url), f"not supported; {_HINT}")
+    if url.get_backend_name() == "sqlite" and (user or url.host):
+        raise InvalidInput("database URL", _hidden(text), f"a file has no host; {_HINT}")
     if url.get_backend_name() == "sqlite" and (url.database or ":").startswith((":", "file:")):
         raise InvalidInput("database URL", _label(url), f"a ledger is kept in a file; {_HINT}")
     if url.get_backend_name() == "sqlite" and url.query:

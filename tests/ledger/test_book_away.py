@@ -151,6 +151,7 @@ def test_a_password_is_never_repeated(url: str) -> None:
         "sqlite:///ledger.db?password=hush",
         "sqlite:///file:ledger.db?password=hush",
         "sqlite://u:hush@h/ledger.db",
+        "sqlite://u:a@hush@h/ledger.db",
         "host=h password=hush",
         "u:hush@h",
     ],
