@@ -186,9 +186,8 @@ def command(
             chores.append(knowing)
         try:
             book.ready()
-            said = memory.check()
-            if said:
-                log.warning("%s", said)
+            if missed := memory.check():
+                log.warning("%s", missed)
         except TryAgain as error:  # a node may boot before its database; until then ADD gets 11, STATUS 50
             log.warning("starting without the database: %s", error)
         agent.open()
