@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -20,7 +21,7 @@ from tests.deploy import image as images
 from tests.deploy.image import Image, kubelet
 from tests.deploy.manifests import NAMESPACE, ROOT, pods
 from tests.servers.agent import Agent, cni_env, k8s_ipam
-from tests.servers.apiserver import ControlPlane
+from tests.servers.apiserver import ApiError, ControlPlane
 from tests.servers.keeper import Keeper
 from tests.servers.postgres import PostgresServer, free_port
 from tests.sync.scene import Scene, wait_for
@@ -149,6 +150,10 @@ def test_the_worker_does_its_work_as_the_pod_that_it_is(
         IPAM_LEDGER_LISTEN=f"127.0.0.1:{port}",
         KUBERNETES_SERVICE_HOST="127.0.0.1", KUBERNETES_SERVICE_PORT=str(deployed.port),
     )  # fmt: skip
+    with contextlib.suppress(ApiError):  # of a worker that was killed: it would be waited for
+        deployed.request(
+            "DELETE", f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/ipam-ledger-sync"
+        )
     image.start("sync", *container["args"], options=options)
     scene = Scene(deployed, keeper, agents, namespace, postgres_url)
     try:

@@ -60,6 +60,7 @@ def mark(items: list[pytest.Item]) -> None:
     for item in items:
         if "control_plane" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.kube)
-            item.add_marker(pytest.mark.xdist_group("kube"))
+            if item.get_closest_marker("xdist_group") is None:  # a second would make another group
+                item.add_marker(pytest.mark.xdist_group("kube"))
             if item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(120, func_only=True))
