@@ -246,7 +246,8 @@ def test_the_book_is_its_model(db_url: str, monkeypatch: pytest.MonkeyPatch) -> 
                 stateful_step_count=30,
                 deadline=None,
                 database=None,
-                phases=(Phase.generate, Phase.shrink),
+                # told as it is found: to shrink a history once took longer than a test may, and what was wrong was lost
+                phases=(Phase.generate,),
                 suppress_health_check=list(HealthCheck),
             ),
         )
