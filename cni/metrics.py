@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
 
@@ -30,7 +30,7 @@ class Metrics(Collector):
         self._lock = threading.Lock()
         self._calls: Counter[tuple[str, str]] = Counter()
         self._took: dict[str, list[int]] = {}  # by verb: how many ended at which bound
-        self._seconds: Counter[str] = Counter()
+        self._seconds: defaultdict[str, float] = defaultdict(float)
         self.registry = CollectorRegistry()
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
@@ -44,7 +44,7 @@ class Metrics(Collector):
         code = found[1].decode() if found else "0"
         with self._lock:
             self._calls[verb, code] += 1
-            self._seconds[verb] += seconds  # type: ignore[assignment]
+            self._seconds[verb] += seconds
             self._took.setdefault(verb, [0] * (len(BOUNDS) + 1))[bisect_left(BOUNDS, seconds)] += 1
 
     def collect(self) -> Iterator[Metric]:

@@ -39,7 +39,7 @@ def host_and_port(listen: str) -> tuple[str, int]:
     host, _, port = listen.rpartition(":")
     if not (port.isascii() and port.isdigit() and int(port) < 65_536):
         raise InvalidInput("listen", listen, "must be host:port")
-    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - as no host was named
 
 
 @contextmanager

@@ -82,4 +82,4 @@ def _use_wal(connection: sqlite3.Connection, patience: float) -> sqlite3.Connect
             if not error.sqlite_errorname.startswith(BUSY) or time.monotonic() > deadline:
                 connection.close()
                 raise
-        time.sleep(0.01)
+        time.sleep(0.01)  # in place of the busy handler

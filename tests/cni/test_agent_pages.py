@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from ledger import pools
 from ledger.book import Book
 from ledger.store import Database
 from tests.servers.agent import Agent, cni_env, k8s_ipam
 from tests.servers.keeper import Keeper
+from tests.servers.page import page, samples
 from tests.servers.postgres import free_port
 from tests.servers.process import DidNotStart
 
@@ -34,23 +32,14 @@ def agent(db_url: str, keeper: Keeper) -> Iterator[tuple[Agent, Callable[[str], 
     running = Agent(db_url, keeper=keeper, options=["--listen", f"127.0.0.1:{port}"])
 
     running.start()
-    yield running, lambda path: ask(port, path)
+    yield running, lambda path: page(port, path)
     running.close()
-
-
-def samples(text: str) -> dict[tuple[str, ...], float]:
-    """By name, and the labels' values in the order of their names."""
-    return {
-        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
 
 
 def test_calls_are_counted_by_verb_and_code_and_timed(
     agent: tuple[Agent, Callable[[str], tuple[int, str]]],
 ) -> None:
-    running, page = agent
+    running, ask = agent
 
     def call(verb: str, n: int) -> int:
         env = cni_env(verb, container=f"c{n}", pod=f"default/web-{n}", uid=f"u{n}")
@@ -63,7 +52,7 @@ def test_calls_are_counted_by_verb_and_code_and_timed(
         0,
         0,
     ]
-    status, text = page("/metrics")
+    status, text = ask("/metrics")
     found = samples(text)
     assert status == 200
     assert found["ipam_ledger_cni_calls_total", "0", "ADD"] == 2
@@ -82,9 +71,9 @@ def test_calls_are_counted_by_verb_and_code_and_timed(
 def test_probes_answer_and_other_paths_are_named(
     agent: tuple[Agent, Callable[[str], tuple[int, str]]],
 ) -> None:
-    _, page = agent
-    assert page("/healthz") == page("/readyz?verbose") == (200, "ok\n")
-    assert page("/") == (404, "no such page; there are /healthz, /metrics, /readyz\n")
+    _, ask = agent
+    assert ask("/healthz") == ask("/readyz?verbose") == (200, "ok\n")
+    assert ask("/") == (404, "no such page; there are /healthz, /metrics, /readyz\n")
 
 
 def test_a_port_that_is_taken_or_is_none_is_wrong_usage(
@@ -108,20 +97,11 @@ def test_an_agent_without_its_database_lives_but_is_not_ready(keeper: Keeper) ->
     )
     lonely.start()
     try:
-        assert ask(port, "/healthz") == (200, "ok\n")
-        status, text = ask(port, "/readyz")
+        assert page(port, "/healthz") == (200, "ok\n")
+        status, text = page(port, "/readyz")
         assert status == 503
         assert "cannot be reached" in text
         assert k8s_ipam(cni_env("DEL"), lonely.config()).code == 0
-        assert samples(ask(port, "/metrics")[1])["ipam_ledger_cni_queued_dels",] == 1
+        assert samples(page(port, "/metrics")[1])["ipam_ledger_cni_queued_dels",] == 1
     finally:
         lonely.close()
-
-
-def ask(port: int, path: str) -> tuple[int, str]:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()

@@ -42,7 +42,7 @@ def test_one_item_is_made_ahead_by_another_thread() -> None:
     with ahead(make()) as items:
         assert next(items) == 0
         assert second.wait(30), "nothing was made while the first was in use"
-        time.sleep(0.05)
+        time.sleep(0.05)  # for a third, if it were made
         assert made == [0, 1], "more than one was made ahead"
         assert list(items) == [1, 2]
 
@@ -65,7 +65,7 @@ def test_nothing_is_made_any_more_once_it_ended() -> None:
     def make() -> Iterator[int]:
         yield 1
         running.set()
-        time.sleep(0.3)
+        time.sleep(0.3)  # the interrupt comes meanwhile
         ended.append(True)
         yield 2
 

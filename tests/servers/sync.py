@@ -6,13 +6,12 @@ import os
 import shutil
 import signal
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
 from tests.servers.agent import installed
 from tests.servers.keeper import Keeper
+from tests.servers.page import page
 from tests.servers.postgres import free_port
 from tests.servers.process import Process
 
@@ -70,10 +69,5 @@ class SyncWorker:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def page(self, path: str) -> tuple[int, str]:
-        """What ``/readyz`` or ``/healthz`` says."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
+        """What ``/readyz``, ``/healthz`` or ``/metrics`` says."""
+        return page(self.port, path)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from ledger import pools
 from ledger.errors import UnknownPool
+from tests.servers.page import samples
 from tests.servers.sync import SyncWorker
 from tests.sync.scene import POOLS, SUB, Scene, wait_for
 
@@ -158,11 +158,6 @@ def test_the_leader_counts_its_pools_for_prometheus(scene: Scene) -> None:
 
 
 def metrics(worker: SyncWorker) -> dict[tuple[str, ...], float]:
-    """By name, and the labels' values in the order of their names."""
     status, text = worker.page("/metrics")
     assert status == 200
-    return {
-        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
+    return samples(text)
