@@ -9,7 +9,7 @@ from tests.servers.apiserver import ApiError, ControlPlane
 
 
 def test_it_is_the_pinned_release(control_plane: ControlPlane) -> None:
-    assert control_plane.request("GET", "/version")["gitVersion"] == kubeprograms.release()
+    assert control_plane.request("GET", "/version")["gitVersion"] == kubeprograms.KUBE.release()
     assert control_plane.kubectl("version", "-o", "json").returncode == 0
 
 

@@ -88,7 +88,7 @@ def requirements() -> Path:
         ("unshare", "util-linux"),
     ):
         need.program(name, f"apt-get install {package}")
-    (crisandbox,) = kubeprograms.programs("crisandbox")
+    (crisandbox,) = kubeprograms.KUBE.programs("crisandbox")
     return crisandbox or need.missing("a client of the CRI", "install Go, of which the tests then build one")
 
 
