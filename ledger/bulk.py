@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from functools import partial
+from itertools import islice, repeat
+from typing import TypeVar, cast
 
 T = TypeVar("T")
 
@@ -38,17 +41,25 @@ def ahead(items: Iterator[T], *, alone: bool = False) -> Iterator[Iterator[T]]:
     """The same items, each made by another thread while this one is busy with the one before.
 
     When it ends nothing is being made any more. ``alone``: this thread makes them after all. So it must be where SQLite is
-    read or written, whose driver lets go of the interpreter at every row: each of them would wait for the other thread.
+    written, whose driver lets go of the interpreter at every row: each of them would wait for the other thread.
     """
     if alone:
         yield items
         return
-    with ThreadPoolExecutor(1, "ahead") as maker:
-        yield _taken(items, maker)
+    with together(repeat(partial(next, items, None)), threads=1) as made:
+        yield cast(Iterator[T], iter(partial(next, made), None))
 
 
-def _taken(items: Iterator[T], maker: ThreadPoolExecutor) -> Iterator[T]:
-    coming = maker.submit(next, items, None)
-    while (item := coming.result()) is not None:
-        coming = maker.submit(next, items, None)
+@contextmanager
+def together(jobs: Iterable[Callable[[], T]], *, threads: int) -> Iterator[Iterator[T]]:
+    """What each job returns, in their order, while so many threads work on the next ones."""
+    with ThreadPoolExecutor(threads, "bulk") as makers:
+        yield _in_order(iter(jobs), threads, makers)
+
+
+def _in_order(jobs: Iterator[Callable[[], T]], depth: int, makers: ThreadPoolExecutor) -> Iterator[T]:
+    coming = deque(makers.submit(job) for job in islice(jobs, depth))
+    while coming:
+        item = coming.popleft().result()
+        coming.extend(makers.submit(job) for job in islice(jobs, 1))
         yield item

@@ -9,24 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from ledger.bulk import ahead
+from ledger.bulk import bulk, together
 from ledger.checkpoint import Checkpoint, open_checkpoint, peek
 from ledger.errors import InvalidInput, LedgerCorrupt
 from ledger.events import Cursor
 from ledger.fence import raise_fence
 from ledger.files import replace_file
-from ledger.merkle import GrowingTree, NotProven, TileReader, consistency_path, leaf_hashes, root_at
+from ledger.merkle import GrowingTree, NotProven, TileReader, consistency_path, root_at
 from ledger.merkle import verify_consistency as check_growth
 from ledger.note import SignerKey
-from ledger.store import Database, leaves, seals
+from ledger.store import Database, leaves, seals, stream
 from ledger.store.database import Conflict
 from ledger.store.leaves import Leaves
 
 CHUNK = 32_768
 """Events read and stored at a time: a few megabytes, and a short write transaction."""
+
+READERS = 2
+"""Threads that read: the databases take three times as long for a leaf as its way into the tree does."""
 
 
 class WentBack(LedgerCorrupt):
@@ -93,6 +97,7 @@ class Sealer:
         self._key = key
         self._outside = outside
 
+    @bulk()
     def seal(self, progress: Callable[[int], object] = lambda events: None) -> Sealed:
         """One cycle: everything that is settled now. ``progress`` gets the count of each chunk.
 
@@ -113,9 +118,11 @@ class Sealer:
             self._check_signed(size, read, kept)
             tree = GrowingTree.resume(size, read)
         before = size
-        with ahead(self._settled(cursor), alone=self._database.sqlite) as settled:
+        with together(self._settled(cursor), threads=READERS) as settled:
             for found in settled:
-                hashes = leaf_hashes(found.data)
+                if not found.seqs:
+                    break
+                hashes = b"".join(found.data)
                 batches = seals.in_tiles(size, found.seqs, hashes, found.cursor)
                 try:
                     with self._database.begin() as tx:
@@ -128,14 +135,16 @@ class Sealer:
                 progress(len(found.seqs))
         return Sealed(tree.size - before, tree.size, tree.root(), self._sign(tree))
 
-    def _settled(self, cursor: Cursor) -> Iterator[Leaves]:
-        while True:
+    def _settled(self, cursor: Cursor | None) -> Iterator[Callable[[], Leaves]]:
+        """Reads of the next chunks. What is settled only grows at its end, so each may look for itself."""
+        while cursor is not None:
+            yield partial(self._hashes, cursor)
             with self._database.read() as tx:
-                found = leaves.after(tx, cursor, CHUNK)
-            if not found.seqs:
-                return
-            yield found
-            cursor = found.cursor()
+                cursor = stream.skip(tx, cursor, CHUNK)
+
+    def _hashes(self, cursor: Cursor) -> Leaves:
+        with self._database.read() as tx:
+            return leaves.hashes_after(tx, cursor, CHUNK)
 
     def _head(self) -> tuple[int, bytes]:
         with self._database.read() as tx:

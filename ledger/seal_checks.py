@@ -14,8 +14,6 @@ from ledger.merkle import (
     NotProven,
     TileReader,
     fold,
-    leaf_hash,
-    leaf_hashes,
     root_at,
 )
 from ledger.note import VerifierKey
@@ -44,7 +42,7 @@ def events(tx: Tx, progress: Progress) -> Iterator[Finding]:
     tree, seen = GrowingTree(), _Seen()
     expected = _nodes(tx)
     while batches := seals.batches(tx, tree.size, BATCHES):
-        found = leaves.by_seq(tx, [seq for batch in batches for seq in batch.seqs])
+        found = leaves.hashes_by_seq(tx, [seq for batch in batches for seq in batch.seqs])
         for batch in batches:
             if batch.first != tree.size or len(batch.hashes) != len(batch.seqs) * HASH:
                 yield Finding(
@@ -99,25 +97,25 @@ class _Seen:
 
 
 def _batch(tx: Tx, batch: Batch, found: dict[int, bytes], seen: _Seen) -> Iterator[Finding]:
-    same = leaf_hashes([found.get(seq, b"") for seq in batch.seqs]) == batch.hashes
+    same = b"".join([found.get(seq, b"") for seq in batch.seqs]) == batch.hashes
     for at, seq in enumerate(batch.seqs):
         entry = batch.first + at
         if not seen.add(seq):
             yield Finding(f"event {seq} is sealed twice, the second time as entry {entry}", seq=seq)
         if same:
             continue
-        leaf = found.get(seq)
-        if leaf is None:
+        digest = found.get(seq)
+        if digest is None:
             yield Finding(
                 f"event {seq} was sealed as entry {entry}, but it is not in the ledger any more", seq=seq
             )
-        elif leaf_hash(leaf) != batch.hashes[at * HASH : (at + 1) * HASH]:
-            yield _changed(tx, leaf, seq, entry)
+        elif digest != batch.hashes[at * HASH : (at + 1) * HASH]:
+            yield _changed(tx, seq, entry)
 
 
-def _changed(tx: Tx, leaf: bytes, seq: int, entry: int) -> Finding:
+def _changed(tx: Tx, seq: int, entry: int) -> Finding:
     """Either the event or its stored hash was changed; the tile's node, where there is one, tells which."""
-    shown = json.loads(leaf)
+    shown = json.loads(leaves.by_seq(tx, [seq])[seq])
     what = f"event {seq} ({shown['kind']} {shown['ip'] or shown['pool']}) is not what was sealed as entry {entry}: "
     tile = entry // TILE
     stored = seals.tiles(tx)

@@ -65,7 +65,7 @@ def replay_into(
     reason = f"replayed from another ledger{f' up to {bound}' if bound else ''}; it is a copy until somebody says otherwise"
     loader = Loader(target, reason=reason, actor=actor, progress=progress)
     complete = True
-    with source.read() as tx, ahead(in_tree_order(tx), alone=source.sqlite or target.sqlite) as parts:
+    with source.read() as tx, ahead(in_tree_order(tx), alone=target.sqlite) as parts:
         for part in parts:
             rows, hashes, note = parse(part.data), part.hashes, part.note
             if bound is not None and any(row[AT] > bound for row in rows):

@@ -56,7 +56,7 @@ def export(database: Database, out: IO[bytes], progress: Progress = lambda event
             zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).stream_writer(
                 out, closefd=False
             ) as sink,
-            ahead(in_tree_order(tx), alone=tx.sqlite) as parts,
+            ahead(in_tree_order(tx)) as parts,
         ):
             pen = _Pen(sink.write)
             pen.json(head)

@@ -52,6 +52,18 @@ def after(tx: Tx, cursor: Cursor, limit: int) -> list[Row]:
     return _rows(tx, f"{_PG} {following(cursor, limit)}")
 
 
+def skip(tx: Tx, cursor: Cursor, count: int) -> Cursor | None:
+    """The cursor behind the next ``count`` events of :func:`after`; None while there are fewer."""
+    run = tx.connection.exec_driver_sql
+    if tx.sqlite:
+        query = "SELECT l.xid, l.seq FROM ledger l WHERE l.seq > ? ORDER BY l.seq LIMIT 1 OFFSET ?"
+        found = run(query, (cursor.seq, count - 1)).first()
+    else:
+        query = f"SELECT l.xid::text::bigint, l.seq FROM ledger l {following(cursor, 1)} OFFSET {count - 1}"  # noqa: S608
+        found = run(query).first()
+    return Cursor(*found) if found else None
+
+
 def following(cursor: Cursor, limit: int, *, settled: bool = True) -> str:
     """PostgreSQL's clauses for the next of ``ledger l`` in commit order. ``settled`` False: also what others may still come before."""
     where = f"WHERE (l.xid, l.seq) > ('{int(cursor.xid)}'::xid8, {int(cursor.seq)})"

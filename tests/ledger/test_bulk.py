@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -15,7 +16,7 @@ from ledger import pools
 from ledger.archive import order
 from ledger.archive.writer import export
 from ledger.book import Book
-from ledger.bulk import ahead, bulk
+from ledger.bulk import ahead, bulk, together
 from ledger.claims import Claim
 from ledger.events import Attachment, Owner
 from ledger.store import Database
@@ -45,6 +46,18 @@ def test_one_item_is_made_ahead_by_another_thread() -> None:
         time.sleep(0.05)  # for a third, if it were made
         assert made == [0, 1], "more than one was made ahead"
         assert list(items) == [1, 2]
+
+
+def test_jobs_are_done_together_and_their_results_come_in_order() -> None:
+    both = threading.Barrier(2)
+
+    def job(n: int) -> int:
+        both.wait(30)  # breaks unless another job runs at the same time
+        time.sleep(0.02 * (n % 2))
+        return n
+
+    with together((partial(job, n) for n in range(6)), threads=2) as made:
+        assert list(made) == list(range(6))
 
 
 def test_what_the_maker_raises_is_raised_where_its_item_should_come() -> None:

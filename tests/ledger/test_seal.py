@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from ledger import fence, merkle, pools
+from ledger import fence, merkle, pools, seal
 from ledger.book import Book
 from ledger.canonical import leaf
 from ledger.checkpoint import Checkpoint, open_checkpoint
@@ -73,6 +73,23 @@ def test_a_seal_covers_every_event_in_commit_order(book: Book, database: Databas
         assert seals.end(tx) == (559, stream.cursor_of(rows[-1]))
         assert merkle.root_at(559, seals.tiles(tx)) == sealed.root == merkle.root_of(expected)
     assert open_checkpoint(sealed.note, KEY.verifier) == Checkpoint(KEY.name, 559, sealed.root)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 50, 51, 52])
+def test_chunks_are_sealed_in_the_order_of_the_ledger_whichever_is_read_first(
+    book: Book, database: Database, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(seal, "CHUNK", chunk)
+    write(book, 0, 50)
+    counts: list[int] = []
+    sealed = Sealer(database, key=None).seal(counts.append)
+    assert sealed.events == sum(counts) == 51
+    assert max(counts) <= chunk
+    rows = all_rows(database)
+    with database.read() as tx:
+        assert [s for b in seals.batches(tx, 0, 10**6) for s in b.seqs] == [row[0] for row in rows]
+        assert seals.end(tx) == (51, stream.cursor_of(rows[-1]))
+    assert sealed.root == merkle.root_of(b"".join(leaf_hash(leaf(stream.event_of(row))) for row in rows))
 
 
 def test_nothing_new_signs_nothing_new(book: Book, database: Database) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ledger.canonical import leaf
 from ledger.events import Cursor
+from ledger.merkle import leaf_hash
 from ledger.schema import ledger, pool
 from ledger.store import Database, leaves, stream
 
@@ -77,6 +78,7 @@ def test_text_comes_back_as_it_was_written(database: Database, texts: tuple[str 
         (row,) = stream.by_seq(tx, [seq]).values()
         (sealed,) = leaves.by_seq(tx, [seq]).values()
         (following,) = leaves.after(tx, Cursor(row[stream.XID], seq - 1), 10).data
+        (digest,) = leaves.hashes_by_seq(tx, [seq]).values()
     event = stream.event_of(row)
     owner, at = event.owner, event.attachment
     got = (
@@ -95,6 +97,7 @@ def test_text_comes_back_as_it_was_written(database: Database, texts: tuple[str 
         for c, t in zip(COLUMNS, texts, strict=True)
     )
     assert sealed == following == leaf(event)
+    assert digest == leaf_hash(sealed)
     assert event.pool == "p\\N\t"
 
 
@@ -104,8 +107,10 @@ def test_a_spec_comes_back_too(database: Database, spec: object) -> None:
     with database.read() as tx:
         (row,) = stream.by_seq(tx, [seq]).values()
         (sealed,) = leaves.by_seq(tx, [seq]).values()
+        (digest,) = leaves.hashes_by_seq(tx, [seq]).values()
     assert row[17] == spec
     assert sealed == leaf(stream.event_of(row))
+    assert digest == leaf_hash(sealed)
 
 
 def test_events_far_apart_are_found_by_their_positions(database: Database) -> None:
@@ -115,3 +120,14 @@ def test_events_far_apart_are_found_by_their_positions(database: Database) -> No
         assert set(stream.by_seq(tx, [*wanted, 10**9])) == set(wanted)
         assert set(leaves.by_seq(tx, wanted)) == set(wanted)
         assert stream.by_seq(tx, []) == {} == leaves.by_seq(tx, [])
+
+
+def test_a_cursor_skips_what_it_would_read(database: Database) -> None:
+    seqs = [put(database) for _ in range(5)]
+    with database.read() as tx:
+        rows = stream.after(tx, Cursor(), 10)
+        assert [row[stream.SEQ] for row in rows] == seqs
+        for count, row in enumerate(rows, start=1):
+            assert stream.skip(tx, Cursor(), count) == stream.cursor_of(row)
+        assert stream.skip(tx, stream.cursor_of(rows[1]), 2) == stream.cursor_of(rows[3])
+        assert stream.skip(tx, Cursor(), 6) is None
