@@ -41,6 +41,10 @@ CAPACITY = 65_533
 LEVELS = (0, 10_000, 60_000, CAPACITY * 99 // 100)
 """How many addresses of the /16 a prepared database may hold."""
 
+MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+SETTINGS = {"shared_buffers": f"{MEMORY // 4 // 2**20}MB", "max_wal_size": "8GB"}
+"""As for a ledger of its own machine (PostgreSQL manual, "Resource Consumption": a quarter of the memory)."""
+
 INSERT = "INSERT INTO floor (note) VALUES ('one row')"
 
 
@@ -75,12 +79,12 @@ class Stage:
 
     @cached_property
     def server(self) -> PostgresServer:
-        """A cluster of our own, with fsync on, as the tests have it."""
+        """A cluster of our own, with fsync on, and set up as docs/postgresql.md asks for."""
         programs = postgres.find()
         if programs is None:
             raise Missing(f"PostgreSQL is missing: {postgres.HOW}")
         self.say("PostgreSQL")
-        server = PostgresServer(programs, self._keeper)
+        server = PostgresServer(programs, self._keeper, settings=postgres.SETTINGS | SETTINGS)
         server.start()
         server.create_owner()
         return server

@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,14 @@ def make_folder(keeper: Keeper, purpose: str) -> Path:
 class PostgresServer:
     """One cluster. ``start`` · ``stop`` · ``kill9`` · ``restart``, and URLs to its databases."""
 
-    def __init__(self, programs: Programs, keeper: Keeper, *, like: PostgresServer | None = None) -> None:
+    def __init__(
+        self,
+        programs: Programs,
+        keeper: Keeper,
+        *,
+        like: PostgresServer | None = None,
+        settings: Mapping[str, str] = SETTINGS,
+    ) -> None:
         """A new cluster; ``like``: copy the files of that one as initdb left them, which is quicker."""
         self.programs = programs
         self.folder = make_folder(keeper, "pg")
@@ -131,7 +139,7 @@ class PostgresServer:
             "-k",
             str(self.folder),
         ]
-        for name, value in SETTINGS.items():
+        for name, value in settings.items():
             argv += ["-c", f"{name}={value}"]
         self.process = Process(
             argv,
