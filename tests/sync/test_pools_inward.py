@@ -101,6 +101,18 @@ def test_a_pool_that_only_the_ledger_has_is_left_alone_and_reported(scene: Scene
     assert "only in the ledger, without an IPPool, and left alone: by-hand" in worker.process.output()
 
 
+def test_a_pool_that_was_applied_by_hand_first_goes_on_as_its_object_says(scene: Scene) -> None:
+    """So the worker's own pod gets an address, where the cluster's main network has its addresses from here."""
+    scene.book.apply_pool(pools.from_spec("pool", {"ipPoolSubs": [SUB]}))
+    scene.take("the-worker")
+    before = scene.events()
+    scene.pool()
+    scene.sync(RECLAIM_GRACE="3600")
+    wait_for(scene.ready)
+    assert scene.status()["allocated"] == 1
+    assert scene.events() == before
+
+
 def test_the_object_wins_over_what_somebody_applied_to_the_ledger(scene: Scene) -> None:
     scene.sync()
     scene.pool()
