@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import marshal
 import os
 import re
-import stat
 import subprocess
 import sys
 import tempfile
 from importlib.metadata import version
 from importlib.util import MAGIC_NUMBER
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import click
 
+from cni import carried
+
 NAME = "k8s-ipam"
 SYSTEM = Path("/usr/bin/python3")
-OLDEST = (3, 11)  # as pyproject.toml has it
-LINKS = 40  # so many links are followed in one path, as by Linux
 SHEBANG_LIMIT = 127  # bytes with "#!": Linux before 5.1 cuts off what is longer
 FILE = """\
 {shebang}
@@ -51,16 +49,15 @@ else:
 @click.option(
     "--root",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Where the node's file system is mounted, such as /host, when this runs in a container. --python is looked"
-    " for there, and nothing is written unless it is there. What the container itself has for Python is not looked at.",
+    help="Where the node's file system is mounted, such as /host, when this runs in a container. The plugin then brings"
+    " its interpreter along, into a folder beside it, and the node needs none.",
 )
 @click.option(
     "--python",
     "bare",
     type=click.Path(path_type=Path),
-    help="The interpreter that starts the plugin, as the node names it. Default: the system's, if it is"
-    " of this program's version, else the one under this program; with --root, /usr/bin/python3."
-    " It needs no packages; version 3.11 or newer.",
+    help="The interpreter that starts the plugin. Default: the system's, if it is of this program's version, else"
+    " the one under this program. It needs no packages; version 3.11 or newer. Not with --root.",
 )
 @click.option(
     "--agentless-python",
@@ -79,26 +76,38 @@ def command(folder: Path, root: Path | None, bare: Path | None, full: Path | Non
       ipam-ledger install-cni --to /opt/cni/bin
       echo '{"cniVersion": "1.1.0"}' | CNI_COMMAND=VERSION /opt/cni/bin/k8s-ipam
 
-    In a container, with the node's /opt/cni/bin and /usr mounted below /host (deploy/agent.yaml does this):
+    In a container, with the node's /opt/cni/bin mounted below /host (deploy/agent.yaml does this):
 
     \b
       ipam-ledger install-cni --root /host --to /host/opt/cni/bin
     """
-    if root is None:
-        text = render(bare or base_interpreter(), full or Path(sys.executable))
-    else:
-        text = render(bare or SYSTEM, full)
-        if why := unfit(root, bare or SYSTEM):
-            raise click.ClickException(
-                f"{why}; the plugin needs Python 3.11 or newer there: install python3 on the node,"
-                " or name another with --python"
-            )
     target = folder / NAME
     try:
-        done = put(target, text)
+        if root is None:
+            done = put(target, render(bare or base_interpreter(), full or Path(sys.executable)))
+        elif bare is not None:
+            raise click.UsageError("--python: with --root the plugin brings its own interpreter along")
+        else:
+            done = bring(target, root, full)
+    except carried.CannotCarry as e:
+        raise click.ClickException(f"no interpreter can be brought to the node: {e}") from e
     except OSError as e:
         raise click.ClickException(f"cannot write {target}: {e.strerror}") from e
     click.echo(f"{target}: {'written' if done else 'is up to date'}")
+
+
+def bring(target: Path, root: Path, full: Path | None) -> bool:
+    """The plugin, for a node that needs no interpreter: see :mod:`cni.carried`. False if it is there already."""
+    folder = target.parent
+    try:
+        named = PurePosixPath("/", folder.resolve().relative_to(root.resolve()))
+    except ValueError:
+        raise click.UsageError(f"--to {folder} is not below --root {root}") from None
+    before = target.read_text(errors="replace") if target.exists() else ""
+    text = render(carried.carry(base_interpreter(), folder, named), full)
+    done = put(target, text)
+    carried.clear(folder, before, text)
+    return done
 
 
 @functools.cache
@@ -113,50 +122,6 @@ def base_interpreter() -> Path:
             return SYSTEM  # not what it links to: after an upgrade of the system that is another
     base: str = getattr(sys, "_base_executable", sys.executable)
     return Path(base).resolve()
-
-
-def unfit(root: Path, python: Path) -> str | None:
-    """What speaks against a node's interpreter, in a sentence's beginning; None if nothing does.
-
-    It is not started: what is made for the node may not run here. So its version is what the name says that the
-    links lead to, and a name without a version is taken at its word.
-    """
-    told = f"the node's {python}"
-    try:
-        found = within(root, python)
-        there = "/" / found.relative_to(root.resolve())
-        told += "" if there == python else f" leads to {there}, which"
-        mode = found.stat().st_mode
-    except FileNotFoundError:
-        return f"{told} is not there (looked for below {root})"
-    except OSError as e:
-        return f"{told} cannot be looked at below {root}: {e.strerror}"
-    if not stat.S_ISREG(mode) or not mode & 0o111:
-        return f"{told} is no executable file"
-    version = re.match(r"python(\d+)(?:\.(\d+))?", found.name)
-    if version and (int(version[1]), int(version[2] or OLDEST[1])) < OLDEST:
-        return f"{told} is too old"
-    return None
-
-
-def within(root: Path, path: Path) -> Path:
-    """Where an absolute path of the node is, each link followed as if ``root`` were ``/``. Raises OSError."""
-    root = at = root.resolve()
-    todo, links = list(reversed(path.parts[1:])), 0
-    while todo:
-        part = todo.pop()
-        if part == "..":
-            at = at if at == root else at.parent
-        elif not (at / part).is_symlink():
-            at /= part
-        else:
-            links += 1
-            if links > LINKS:
-                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-            target = (at / part).readlink()
-            at = root if target.is_absolute() else at
-            todo += reversed(target.parts[target.is_absolute() :])
-    return at
 
 
 def render(bare: Path, full: Path | None) -> str:

@@ -25,7 +25,7 @@ from tests.servers import need
 from tests.servers.keeper import Keeper
 
 PYTHON = "/usr/bin/python3"
-BASE = ("base-files", "coreutils", "dash", "python3", "python3-venv")
+BASE = ("base-files", "coreutils", "dash", "patchelf", "python3", "python3-venv")
 NEVER = re.compile(r"/usr/share/(doc|info|lintian|locale|man)/")
 CONF = """
 [containers]
@@ -41,7 +41,7 @@ events_logger = "none"
 def requirements() -> None:
     """Skip, unless the image can be built here."""
     need.root()
-    for name in ("podman", "runc"):
+    for name in ("podman", "runc", "patchelf"):
         need.program(name, f"apt-get install {name}")
     if shutil.which("dpkg-query") is None:
         pytest.skip("the base is made of Debian's packages, and this is no Debian")

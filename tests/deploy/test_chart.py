@@ -135,16 +135,6 @@ database.existingSecret=db,database.key=uri
 agent.port=9999
     agent spec.containers.agent.env.IPAM_LEDGER_LISTEN.value: $(IPAM_LEDGER_NODE_ADDRESS):9999
     agent spec.containers.agent.ports.pages.containerPort: 9999
-agent.python=/usr/local/bin/python3.13
-    agent spec.initContainers.install-cni.args.3: --python=/usr/local/bin/python3.13
-agent.python=/opt/python/bin/python3.13
-    agent spec.initContainers.install-cni.args.3: --python=/opt/python/bin/python3.13
-    agent spec.initContainers.install-cni.volumeMounts.python.name: python
-    agent spec.initContainers.install-cni.volumeMounts.python.mountPath: /host/opt/python
-    agent spec.initContainers.install-cni.volumeMounts.python.readOnly: true
-    agent spec.volumes.python.name: python
-    agent spec.volumes.python.hostPath.path: /opt/python
-    agent spec.volumes.python.hostPath.type: Directory
 agent.cniBinDir=/usr/lib/cni
     agent spec.initContainers.install-cni.args.2: --to=/host/usr/lib/cni
     agent spec.initContainers.install-cni.volumeMounts.cni-bin.mountPath: /host/usr/lib/cni
@@ -247,8 +237,6 @@ def test_the_schema_is_made_before_all_else_and_as_the_owner(helm: Helm, empty_s
     [
         ("agent.port=99999", "/agent/port"),
         ("agent.port=null", "'port'"),
-        ("agent.python=python3", "/agent/python"),
-        ("agent.python=/bin/python3", "/agent/python"),  # it would mount the node's root
         ("agent.cniBinDir=opt/cni/bin", "/agent/cniBinDir"),
         ("agent.extraEnv[0].name=A,agent.extraEnv[0].value=1", "/agent/extraEnv/0/value"),
         ("sync.replica=1", "'replica'"),

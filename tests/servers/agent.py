@@ -138,18 +138,20 @@ def k8s_ipam(
     stdin: Mapping[str, Any] | str | bytes,
     *,
     program: str | None = None,
+    root: Path | None = None,
     seconds: float = 60,
 ) -> Answer:
     """Execute the plugin as a runtime does: this environment and no other, the configuration on stdin.
 
-    ``program``: another executable than the installed one, such as a file that ``install-cni`` wrote.
+    ``program``: another executable than the installed one, such as a file that ``install-cni`` wrote. ``root``: the folder that
+    is its whole file system.
     """
     if isinstance(stdin, Mapping):
         stdin = json.dumps(stdin)
     if isinstance(stdin, str):
         stdin = stdin.encode()
     done = subprocess.run(
-        [program or installed("k8s-ipam")],
+        [*(["chroot", root] if root else []), program or installed("k8s-ipam")],
         input=stdin,
         capture_output=True,
         env={"PATH": os.environ.get("PATH", os.defpath), **env},
