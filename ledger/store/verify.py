@@ -71,7 +71,11 @@ def steps(tx: Tx) -> list[Step]:
         query = sa.select(*columns, sa.func.count()).select_from(source).where(_OF_ADDRESS)
         found = tx.execute(query.group_by(*columns))
     else:
+        # PostgreSQL takes a hash of three columns for no better than one of them, and would rather sort the whole ledger
+        # several times, which takes five times as long
+        tx.connection.exec_driver_sql("SET LOCAL enable_mergejoin = off")
         found = tx.connection.exec_driver_sql(_PG_STEPS)
+        tx.connection.exec_driver_sql("SET LOCAL enable_mergejoin = on")
     return [Step(k, b, a, bool(same), bool(until), bool(back), n) for k, b, a, same, until, back, n in found]
 
 
