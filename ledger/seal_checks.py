@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
+from ledger.bulk import ahead
 from ledger.checkpoint import Checkpoint, open_checkpoint, peek
 from ledger.errors import InvalidInput
 from ledger.merkle import (
@@ -41,23 +42,22 @@ def checks(keys: Sequence[VerifierKey] = (), outside: Outside | None = None) -> 
 def events(tx: Tx, progress: Progress) -> Iterator[Finding]:
     tree, seen = GrowingTree(), _Seen()
     expected = _nodes(tx)
-    while batches := seals.batches(tx, tree.size, BATCHES):
-        found = leaves.hashes_by_seq(tx, [seq for batch in batches for seq in batch.seqs])
-        for batch in batches:
-            if batch.first != tree.size or len(batch.hashes) != len(batch.seqs) * HASH:
-                yield Finding(
-                    f"the seal of entries {batch.first} to {batch.end - 1} is damaged or out of order: entry {tree.size} should follow"
-                )
-                return
-            yield from _batch(tx, batch, found, seen)
-            for node in tree.extend(batch.hashes):
-                stored = next(expected, None)
-                if stored != (node.level, node.index, node.hash):
+    with ahead(_stored(tx)) as stored:
+        for batches, found in stored:
+            for batch in batches:
+                if batch.first != tree.size or len(batch.hashes) != len(batch.seqs) * HASH:
                     yield Finding(
-                        f"the stored hashes of entries {node.index * TILE**node.level} to {(node.index + 1) * TILE**node.level - 1} "
-                        f"do not lead to the stored node {node.index} of level {node.level}: one of them was changed"
+                        f"the seal of entries {batch.first} to {batch.end - 1} is damaged or out of order: entry {tree.size} should follow"
                     )
-        progress(sum(len(batch.seqs) for batch in batches))
+                    return
+                yield from _batch(tx, batch, found, seen)
+                for node in tree.extend(batch.hashes):
+                    if next(expected, None) != (node.level, node.index, node.hash):
+                        yield Finding(
+                            f"the stored hashes of entries {node.index * TILE**node.level} to {(node.index + 1) * TILE**node.level - 1} "
+                            f"do not lead to the stored node {node.index} of level {node.level}: one of them was changed"
+                        )
+            progress(sum(len(batch.seqs) for batch in batches))
     size, cursor = seals.end(tx)
     for extra in expected:
         yield Finding(
@@ -65,6 +65,14 @@ def events(tx: Tx, progress: Progress) -> Iterator[Finding]:
         )
     if size:
         yield from _intruders(tx, seen, stream.settled_until(tx, cursor))
+
+
+def _stored(tx: Tx) -> Iterator[tuple[list[Batch], dict[int, bytes]]]:
+    """Batches as they were sealed, and the hashes of their events as these are now."""
+    at = 0
+    while batches := seals.batches(tx, at, BATCHES):
+        yield batches, leaves.hashes_by_seq(tx, [seq for batch in batches for seq in batch.seqs])
+        at = batches[-1].end
 
 
 def _nodes(tx: Tx) -> Iterator[tuple[int, int, bytes]]:

@@ -29,7 +29,7 @@ from ledger.seal import Sealer
 from ledger.seal_checks import checks
 from ledger.store import Database, seals
 from ledger.verify import CHECKS, verify
-from tests.ledger.tamper import tamper
+from tests.ledger.tamper import tamper, text
 
 KEY = SignerKey("ledger.example/1", bytes(range(32)))
 
@@ -272,12 +272,16 @@ def test_lines_cut_off_the_end_are_missed(sqlite: Database, tmp_path: Path) -> N
 
 
 def test_any_changed_byte_of_the_file_is_found(sqlite: Database, tmp_path: Path) -> None:
-    whole = written(sqlite, tmp_path / "ledger.zst").read_bytes()
-    changed = tmp_path / "changed.zst"
+    file = written(sqlite, tmp_path / "ledger.zst")
+    whole, changed = file.read_bytes(), tmp_path / "changed.zst"
     chosen = random.Random(7)
     for _ in range(120):
         at = chosen.randrange(len(whole))
-        changed.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << chosen.randrange(8)]) + whole[at + 1 :])
+        flipped = whole[:at] + bytes([whole[at] ^ 1 << chosen.randrange(8)]) + whole[at + 1 :]
+        changed.write_bytes(flipped)
+        if text(flipped) == text(whole):
+            assert check_file(changed).root == check_file(file).root
+            continue
         with pytest.raises((Damaged, InvalidInput)):
             check_file(changed)
 
