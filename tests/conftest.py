@@ -216,6 +216,7 @@ def _no_ledger_of_this_machine() -> Iterator[None]:
     os.environ.update(kept)
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own
 def pytest_collection_modifyitems(items: list[Any]) -> None:
     """Root's tests share the machine's bridges and its patience: one worker runs them all."""
     for item in items:

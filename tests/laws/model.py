@@ -145,10 +145,14 @@ class Model:
         pick = "lowest" if shape.lowest else "random"
         free = self._free(shape, six)
         if not free:
+            before = copy.deepcopy(self.addresses)
             for each in self.addresses.values():
                 if each.due:
                     self._to(each, "free")
             free = self._free(shape, six)
+            if not free:
+                # What was due is reserved for another, or of the other family: undone with the transaction
+                self.addresses = before
         if free:
             return self._give(free, pick, owner, container, chosen)
         ended = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.servers import kubeprograms
@@ -46,3 +48,9 @@ def test_what_was_written_survives_a_killed_apiserver_and_old_revisions_can_be_c
         )
     assert gone.value.code == 410
     control_plane.request("DELETE", path)
+
+
+def test_one_worker_has_all_that_need_it(request: pytest.FixtureRequest, control_plane: ControlPlane) -> None:
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        pytest.skip("this run has one process")
+    assert request.node.nodeid.endswith("@kube"), "pytest-xdist did not see the group"
