@@ -62,16 +62,18 @@ def carry(python: Path, to: Path, named: PurePosixPath) -> Path:
     for target, source in sorted(files.items()):
         digest.update(b"\0%b\0%b" % (bytes(target), sha256(source.read_bytes()).digest()))
     name = digest.hexdigest()[:16]
-    (to / FOLDER).mkdir(exist_ok=True)
-    if not (to / FOLDER / name).exists():
-        made = Path(tempfile.mkdtemp(prefix="new-", dir=to / FOLDER))
+    folder = to / FOLDER / name
+    if not all((folder / target).exists() for target in files):
+        folder.parent.mkdir(exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix="new-", dir=folder.parent))
         try:
             _make(made, files, loader, named / FOLDER / name)
-            os.sync()
-            made.rename(to / FOLDER / name)
+            shutil.rmtree(folder, ignore_errors=True)  # something of it was removed
+            made.rename(folder)
         except BaseException:
             shutil.rmtree(made, ignore_errors=True)
             raise
+        _sync(folder.parent)
     return Path(named / FOLDER / name / PROGRAM)
 
 
@@ -114,8 +116,19 @@ def _make(folder: Path, files: _Files, loader: PurePosixPath, named: PurePosixPa
         str(named / "lib"),
         folder / PROGRAM,
     )
-    # Python writes none of its own: what it wrote while it was killed would be believed
+    # So that Python writes none of its own
     compileall.compile_dir(folder, quiet=2, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
+    for each in (*folder.rglob("*"), folder):
+        _sync(each)
+
+
+def _sync(path: Path) -> None:
+    """This file or folder alone: a node has much else to write."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _patchelf(*arguments: str | Path) -> str:

@@ -196,6 +196,13 @@ def test_what_was_brought_before_stays_as_long_as_a_plugin_may_be_starting_with_
     assert "supportedVersions" in run(plugin)
 
 
+def test_what_was_brought_and_damaged_is_brought_again(tmp_path: Path) -> None:
+    bring(tmp_path)
+    (interpreter(tmp_path).parents[1] / "lib/libc.so.6").unlink()
+    assert "up to date" in bring(tmp_path).output  # the plugin's own file
+    assert "supportedVersions" in run(tmp_path / "k8s-ipam")
+
+
 def test_where_none_can_be_brought_the_plugin_that_was_there_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
