@@ -59,7 +59,9 @@ def skip(tx: Tx, cursor: Cursor, count: int) -> Cursor | None:
         query = "SELECT l.xid, l.seq FROM ledger l WHERE l.seq > ? ORDER BY l.seq LIMIT 1 OFFSET ?"
         found = run(query, (cursor.seq, count - 1)).first()
     else:
-        query = f"SELECT l.xid::text::bigint, l.seq FROM ledger l {following(cursor, 1)} OFFSET {count - 1}"  # noqa: S608
+        query = (
+            f"SELECT l.xid::text::bigint, l.seq FROM ledger l {following(cursor, 1)} OFFSET {int(count) - 1}"  # noqa: S608 - numbers only
+        )
         found = run(query).first()
     return Cursor(*found) if found else None
 
