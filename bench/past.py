@@ -42,28 +42,24 @@ from ledger.archive.transfer import import_file
 from ledger.archive.writer import export
 from ledger.store import Database
 what, url, file = sys.argv[1:]
-database, path, seconds = Database(url), Path(file), {}
-
-def timed(name, work):
-    begun = time.perf_counter()
-    result = work()
-    seconds[name] = time.perf_counter() - begun
-    return result
-
+database, path = Database(url), Path(file)
+begun = time.perf_counter()
 if what == "export":
     with path.open("wb") as out:
-        timed("export", lambda: export(database, out))
+        export(database, out)
+elif what == "check":
+    check_file(path)
 else:
-    checked = timed("check", lambda: check_file(path))
-    timed("load", lambda: import_file(database, path, actor="bench", checked=checked))
+    import_file(database, path, actor="bench")
+seconds = time.perf_counter() - begun
 # not ru_maxrss, which a child has from its parent
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]
 print(json.dumps({"seconds": seconds, "peak": int(peak) / 1024}))
 """
 
 
-def _alone(what: str, url: str, file: Path) -> tuple[dict[str, float], float]:
-    """An export or an import in a process of its own: its seconds by step, and its peak memory in MiB."""
+def _alone(what: str, url: str, file: Path) -> tuple[float, float]:
+    """An export, an import or its check in a process of its own: its seconds, and that process's peak memory in MiB."""
     done = subprocess.run(
         [sys.executable, "-c", _ALONE, what, url, str(file)], check=True, capture_output=True, text=True
     )
@@ -176,13 +172,13 @@ def _long_work(stage: Stage, long: _Long) -> None:
     say("export")
     url = database.url.render_as_string(hide_password=False)
     seconds, peak_out = _alone("export", url, file)
-    long.rate("export", seconds["export"], lambda f: at_least(100_000, f, "/s"))
+    long.rate("export", seconds, lambda f: at_least(100_000, f, "/s"))
     say("import")
     into = long.empty()
     seconds, peak_in = _alone("import", into, file)
-    long.rate("import", sum(seconds.values()), lambda f: at_least(100_000, f, "/s"))
-    long.rate("of it: the check before anything is written", seconds["check"], None)
-    long.rate("of it: loading", seconds["load"], None)
+    long.rate("import", seconds, lambda f: at_least(100_000, f, "/s"))
+    seconds, peak_check = _alone("check", into, file)
+    long.rate("its check, by itself", seconds, None)
     target = Database(into)
     say("rebuild")
 
@@ -195,7 +191,7 @@ def _long_work(stage: Stage, long: _Long) -> None:
     long.once("rebuild the state", again, lambda f: at_most(3, f), rate=False)
     target.close()
     say("memory")
-    long.rows += _memory(long, peak_out, peak_in)
+    long.rows += _memory(long, peak_out, peak_in + peak_check)
 
 
 def _size(long: _Long) -> Row:
@@ -221,7 +217,8 @@ def _memory(long: _Long, export: float, import_: float) -> list[Row]:
     write(tenth, long.events // 10)
     tenth.close()
     _, small_out = _alone("export", url, file)
-    _, small_in = _alone("import", long.empty(), file)
+    into = long.empty()
+    small_in = sum(_alone(what, into, file)[1] for what in ("import", "check"))
     return [
         Row(
             f"peak memory of {what}, {long.label}",

@@ -45,9 +45,19 @@ class LedgerError(Exception):
         except KeyError:
             raise AttributeError(name) from None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """From one process to another: as it is, not made anew of other words."""
+        return _the_same, (type(self), self.args, self._facts)
+
     def facts(self) -> dict[str, Any]:
         """The figures behind the message, for ``details`` and ``-o json``."""
         return dict(self._facts)
+
+
+def _the_same(kind: type[LedgerError], args: tuple[str, ...], facts: dict[str, Any]) -> LedgerError:
+    error = kind.__new__(kind)
+    LedgerError.__init__(error, *args, **facts)
+    return error
 
 
 class InvalidInput(LedgerError):

@@ -1,7 +1,7 @@
 """The lines of an export: events as their leaves, and back into the columns of rows. Pure.
 
-A tile's lines are read together: as one JSON array, which must be what it is written as again (its keys sorted, as RFC 8785
-asks), and then column by column. What that does not take is read line by line, which says what is wrong.
+A tile's lines are read together: as one JSON array, which must be what it is written as again. What that does not take is
+read line by line, which says what is wrong.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from itertools import repeat
-from operator import itemgetter
+from operator import attrgetter, itemgetter
+from typing import Annotated, ClassVar
 
-import orjson
+import msgspec
 
 from ledger.canonical import MAX_SAFE, canonical
 from ledger.events import Kind, State
@@ -26,9 +26,39 @@ _KEYS = frozenset(_FIELDS)
 _KINDS = frozenset(map(str, Kind))
 _STATES = frozenset(map(str, State))
 _TEXT: frozenset[type] = frozenset({str, type(None)})
-_WHOLE: frozenset[type] = frozenset({int})  # a bool is not
 _ATTACHMENT = ("containerID", "ifName", "network")
 _take = itemgetter(*_FIELDS)
+
+_Number = Annotated[int, msgspec.Meta(ge=1, le=MAX_SAFE)]
+_Name = Annotated[str, msgspec.Meta(min_length=1)] | None
+
+
+class _Event(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """An event of an address; the fields in the order in which RFC 8785 sorts them."""
+
+    actor: str | None
+    at: str
+    containerID: _Name
+    ifName: _Name
+    ip: str
+    kind: str
+    namespace: str | None
+    network: _Name
+    node: str | None
+    pod: str | None
+    podUID: str | None
+    pool: str
+    reason: str | None
+    seq: _Number
+    state: str
+    until: str | None
+    version: _Number
+    spec: ClassVar[None] = None
+
+
+_decode = msgspec.json.Decoder(list[_Event]).decode
+_encode = msgspec.json.Encoder().encode
+_row = attrgetter(*ROW)
 
 
 class NotAnEvent(ValueError):
@@ -51,34 +81,19 @@ def _together(lines: Sequence[bytes]) -> list[Row] | None:
     if rb"\u0000" in array:
         return None
     try:
-        events = orjson.loads(array)
-        if len(events) != len(lines) or orjson.dumps(events, option=orjson.OPT_SORT_KEYS) != array:
+        events = _decode(array)
+        if len(events) != len(lines) or _encode(events) != array:
             return None
-        if any(len(event) != len(_FIELDS) for event in events):
-            return None
-        columns = list(zip(*map(_take, events), strict=True))
-    except (ValueError, KeyError, TypeError):
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return None
-    of = dict(zip(_FIELDS, columns, strict=True))
     if not (
-        all(
-            _are(of[name], _WHOLE) and 1 <= min(of[name]) <= max(of[name]) <= MAX_SAFE
-            for name in ("seq", "version")
-        )
-        and all(_are(of[name], _TEXT) for name in _KEYS - {"seq", "version"})
-        and _KINDS.issuperset(of["kind"])
-        and _STATES.issuperset(of["state"])
-        and not any(None in of[name] for name in ("at", "pool", "ip"))
-        and not any("" in of[name] for name in _ATTACHMENT)
-        and _are_moments(of["at"])
-        and _are_moments([until for until in of["until"] if until is not None])
+        _KINDS.issuperset([event.kind for event in events])
+        and _STATES.issuperset([event.state for event in events])
+        and _are_moments([event.at for event in events])
+        and _are_moments([event.until for event in events if event.until is not None])
     ):
         return None
-    return list(zip(*columns, repeat(None), strict=False))
-
-
-def _are(column: Sequence[object], types: frozenset[type]) -> bool:
-    return types.issuperset(map(type, column))
+    return list(map(_row, events))
 
 
 def _alone(index: int, line: bytes) -> Row:
@@ -94,7 +109,7 @@ def _any(line: bytes) -> Row:
     if not isinstance(raw, dict) or not raw.keys() - {"spec"} == _KEYS:
         raise ValueError("its fields are not those of an event")
     texts = [raw[name] for name in _FIELDS if name not in ("seq", "version")]
-    if not _are(texts, _TEXT):
+    if not _TEXT.issuperset(map(type, texts)):
         raise ValueError("a field is not text")
     for name in ("seq", "version"):
         if type(raw[name]) is not int or raw[name] < 1:

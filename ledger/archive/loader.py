@@ -1,19 +1,20 @@
 """Loading events into an empty database: ledger, seals, checkpoints, and then the state that they make.
 
-Each batch is one transaction: events with their seals, so that whoever is interrupted goes on where the seals end. Until the
-last transaction there is no pool to allocate from, and the fence is raised before the first.
+Events come with their seals, so that whoever is interrupted goes on where the seals end. Until the last transaction there is
+no pool to allocate from, and the first raises the fence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 from ledger import pools, walk
 from ledger.addresses import to_int, to_text
-from ledger.archive.check import Check
 from ledger.checkpoint import Checkpoint
-from ledger.errors import InvalidRequest, LedgerCorrupt
+from ledger.errors import InvalidRequest
 from ledger.events import Cursor, Kind
 from ledger.merkle import HASH, TILE, GrowingTree
 from ledger.pools import PoolSpec, Sub
@@ -32,86 +33,85 @@ class Loaded:
 
 
 class Loader:
-    """Loads one stream of events. Raises InvalidRequest if the database holds something else already."""
+    """Loads one stream of events, ``with`` it open: what came since the last :meth:`commit` is gone if that ends in an error.
 
-    def __init__(
-        self,
-        database: Database,
-        *,
-        reason: str,
-        actor: str,
-        progress: Callable[[int], object] = lambda n: None,
-        check: bool = True,
-    ) -> None:
+    Raises InvalidRequest if the database holds something else already.
+    """
+
+    def __init__(self, database: Database, *, reason: str, actor: str) -> None:
         self._database = database
-        self._progress = progress
-        self._check = Check() if check else None
+        self._reason = reason
+        self._actor = actor
         self._tree = GrowingTree()
         self._checkpoints: list[tuple[Checkpoint, str]] = []
         self._loaded = 0
-        with database.begin() as tx:
+
+    def __enter__(self) -> Loader:
+        with ExitStack() as stack:
+            self._tx = tx = stack.enter_context(self._database.begin())
             if not load.is_empty(tx) and not load.unfinished(tx):
                 raise InvalidRequest(
                     "database",
-                    database.label,
+                    self._database.label,
                     "is not empty; make a new database and import into that",
                 )
             if not load.may_load(tx):
                 raise InvalidRequest(
-                    "database", database.label, "must be written by the owner of its tables for this"
+                    "database", self._database.label, "must be written by the owner of its tables for this"
                 )
             self._before, _ = seals.end(tx)
             newest = fences.turns(tx)
             if not newest or not newest[0].raised:
-                fences.turn(tx, raised=True, reason=reason, actor=actor)
+                fences.turn(tx, raised=True, reason=self._reason, actor=self._actor)
             load.prepare(tx)
             self._pools = load.pool_ids(tx)
+            self._open = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._open.__exit__(*error)
 
     def add(
-        self,
-        rows: Sequence[Row],
-        hashes: bytes,
-        checkpoints: Sequence[tuple[Checkpoint, str]] = (),
+        self, rows: Sequence[Row], hashes: bytes, checkpoints: Sequence[tuple[Checkpoint, str]] = ()
     ) -> None:
-        """The next events in tree order, with the joined hashes of their leaves: one transaction.
-
-        LedgerCorrupt names one that may not follow.
-        """
-        if self._check is not None and (wrong := self._check.wrong(rows)):
-            seq, why = wrong
-            raise LedgerCorrupt(f"event {seq}: {why}", seq=seq)
+        """The next events in tree order, with the joined hashes of their leaves."""
         self._checkpoints += checkpoints
         skip = min(max(self._before - self._tree.size, 0), len(rows))
         if skip:
             self._skip(hashes[: skip * HASH])
         self._write(rows[skip:], hashes[skip * HASH :])
-        self._progress(len(rows))
+
+    def commit(self) -> None:
+        """What came is in the database; another import of the same goes on behind it."""
+        self._open.close()
+        with ExitStack() as stack:
+            self._tx = stack.enter_context(self._database.begin())
+            self._open = stack.pop_all()
 
     def finish(self) -> Loaded:
-        """Everything that came is in the database; now make the state. One transaction."""
+        """Everything came: make the state."""
         if self._tree.size < self._before:
             self._foreign()
-        with self._database.begin() as tx:
-            load.finish(tx)
-            rebuild(tx)
+        load.finish(self._tx)
+        rebuild(self._tx)
         return Loaded(self._tree.size, self._tree.size - self._before, self._tree.root())
 
     def _write(self, rows: Sequence[Row], hashes: bytes) -> None:
         first = self._tree.size
         nodes = self._tree.extend(hashes)
-        with self._database.begin() as tx:
-            if rows:
-                for name in dict.fromkeys(row[POOL] for row in rows):
-                    if name not in self._pools:
-                        self._pools[name] = load.create_pool(tx, name)
-                cursor = load.insert(tx, rows, self._pools)
-                # SQLite follows by position alone: the cursor is behind whatever has come so far
-                self._loaded = max(self._loaded, cursor.seq)
-                if tx.sqlite:
-                    cursor = Cursor(0, self._loaded)
-                seqs = [row[SEQ] for row in rows]
-                seals.add(tx, seals.in_tiles(first, seqs, hashes, lambda _: cursor), nodes)
-            self._keep_checkpoints(tx)
+        tx = self._tx
+        if rows:
+            for name in dict.fromkeys(row[POOL] for row in rows):
+                if name not in self._pools:
+                    self._pools[name] = load.create_pool(tx, name)
+            cursor = load.insert(tx, rows, self._pools)
+            # SQLite follows by position alone: the cursor is behind whatever has come so far
+            self._loaded = max(self._loaded, cursor.seq)
+            if tx.sqlite:
+                cursor = Cursor(0, self._loaded)
+            seqs = [row[SEQ] for row in rows]
+            seals.add(tx, seals.in_tiles(first, seqs, hashes, lambda _: cursor), nodes)
+        self._keep_checkpoints(tx)
 
     def _keep_checkpoints(self, tx: Tx) -> None:
         ready = [(c, note) for c, note in self._checkpoints if c.size <= self._tree.size]
@@ -124,8 +124,8 @@ class Loader:
         """What an interrupted import has loaded must be the beginning of this one."""
         first = self._tree.size
         self._tree.extend(hashes)
-        with self._database.read() as tx:
-            stored = b"".join(b.hashes for b in seals.batches(tx, first, len(hashes) // HASH // TILE + 2))
+        batches = seals.batches(self._tx, first, len(hashes) // HASH // TILE + 2)
+        stored = b"".join(batch.hashes for batch in batches)
         if stored[: len(hashes)] != hashes:
             self._foreign()
 

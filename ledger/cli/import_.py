@@ -32,8 +32,8 @@ from ledger.cli.keyfiles import verifier
 def command(invocation: Invocation, /, source: str, keys: tuple[str, ...], kind: str | None, **given: Any) -> int:  # fmt: skip
     """Load an export into an empty database: events, seals, checkpoints and the state that they make.
 
-    The whole file is checked before anything is written; one that was cut or changed is refused, and where is said. An
-    import that was interrupted goes on where it was. Afterwards the fence is raised: what was given out since the
+    Nothing is committed before the whole file is checked; one that was cut or changed is refused, and where is said. An
+    import that is interrupted after that goes on where it was. Afterwards the fence is raised: what was given out since the
     export was written is not known, so nothing is given out until `ipam-ledger fence lift`.
 
     \b
@@ -50,27 +50,27 @@ def command(invocation: Invocation, /, source: str, keys: tuple[str, ...], kind:
 
 
 def _load(invocation: Invocation, path: Path, keys: tuple[str, ...]) -> int:
-    from ledger.archive.reader import check_file, peek_header
+    from ledger.archive.reader import Checked, peek_header
     from ledger.archive.transfer import import_file
     from ledger.checkpoint import open_checkpoint
     from ledger.merkle import NotProven
 
     if str(path) == "-":
         raise click.UsageError(
-            "an export is read twice, to check it before it is loaded: name a file, not stdin"
+            "an export is read twice, to check it before it is in the ledger: name a file, not stdin"
         )
     verifiers = [verifier(key) for key in keys]
+
+    def signed(checked: Checked) -> None:
+        for key in verifiers:
+            if checked.checkpoint is None:
+                raise NotProven(f"{path} carries no signed checkpoint")
+            open_checkpoint(checked.checkpoint, key)
+
     try:
         header = peek_header(path)
-        with invocation.database() as database:
-            with invocation.progress("checking", header.events) as done:
-                checked = check_file(path, done)
-            for key in verifiers:
-                if checked.checkpoint is None:
-                    raise NotProven(f"{path} carries no signed checkpoint")
-                open_checkpoint(checked.checkpoint, key)
-            with invocation.progress("loading", checked.events) as done:
-                loaded, _ = import_file(database, path, actor=actor(), checked=checked, progress=done)
+        with invocation.database() as database, invocation.progress("loading", header.events) as done:
+            loaded, checked = import_file(database, path, actor=actor(), accept=signed, progress=done)
     except OSError as error:
         raise click.UsageError(f"{path}: cannot be read: {error.strerror}") from error
     answer = {

@@ -140,7 +140,6 @@ def _copied(column: Sequence[Any]) -> Sequence[str]:
 def finish(tx: Tx) -> None:
     """Indexes, and the sequence behind the newest event."""
     if not tx.sqlite:
-        tx.connection.exec_driver_sql("SET LOCAL maintenance_work_mem = '256MB'")
         tx.connection.exec_driver_sql(
             "SELECT setval(pg_get_serial_sequence('ledger', 'seq'), greatest(max(seq), 1)) FROM ledger"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import multiprocessing
 import os
 import random
 from collections.abc import Callable, Iterator
@@ -11,23 +12,26 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 import zstandard
 
 from ledger import fence, pools
+from ledger.archive.beside import Checking
 from ledger.archive.loader import Loader
 from ledger.archive.order import in_tree_order
-from ledger.archive.reader import Damaged, check_file
+from ledger.archive.reader import Checked, Damaged, check_file
 from ledger.archive.transfer import import_file, replay_into
 from ledger.archive.writer import Follow, export
 from ledger.book import Book
 from ledger.claims import Claim, Node
-from ledger.errors import InvalidInput, InvalidRequest, LedgerCorrupt
+from ledger.errors import InvalidInput, InvalidRequest, LedgerCorrupt, LedgerError
 from ledger.events import Attachment, Owner
-from ledger.merkle import TILE
+from ledger.merkle import TILE, NotProven
 from ledger.note import SignerKey
+from ledger.schema import ledger
 from ledger.seal import Sealer
 from ledger.seal_checks import checks
-from ledger.store import Database, seals
+from ledger.store import Database, fences, load, seals
 from ledger.verify import CHECKS, verify
 from tests.ledger.tamper import tamper, text
 
@@ -142,6 +146,13 @@ def wrong(database: Database) -> list[str]:
     return [finding.what for checked in report.checked for finding in checked.findings]
 
 
+def blank(database: Database) -> bool:
+    """Whether it is as a migration made it."""
+    found = {index["name"] for index in sa.inspect(database.engine).get_indexes("ledger")}
+    with database.read() as tx:
+        return load.is_empty(tx) and not fences.turns(tx) and found >= {i.name for i in ledger.indexes}
+
+
 def written(database: Database, path: Path) -> Path:
     with path.open("wb") as out:
         export(database, out)
@@ -233,18 +244,63 @@ def test_an_interrupted_import_is_resumed(
         import_file(target, file, actor="test")
 
 
+@pytest.fixture
+def beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every export is checked by a process of its own, as large ones are."""
+    monkeypatch.setattr("ledger.archive.beside.SMALL", 0)
+
+
+@pytest.mark.usefixtures("beside")
+def test_an_import_beside_its_check_is_the_ledger_again(
+    sqlite: Database, target: Database, tmp_path: Path
+) -> None:
+    loaded, checked = import_file(target, written(sqlite, tmp_path / "ledger.zst"), actor="test")
+    assert (loaded.events, checked.events) == (len(tree(sqlite)),) * 2
+    assert tree(target) == tree(sqlite) and state(target) == state(sqlite) and wrong(target) == []
+
+
+@pytest.mark.usefixtures("beside")
+def test_what_is_refused_while_it_is_loaded_leaves_nothing(
+    sqlite: Database, target: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ledger.archive.reader.TAKE", 100)
+    content = lines(written(sqlite, tmp_path / "ledger.zst"))
+    last = max(at for at, line in enumerate(content) if b'"pod":"web-' in line)
+    content[last] = content[last].replace(b'"pod":"web-', b'"pod":"bew-')
+    with pytest.raises(Damaged, match="the events before this line are not those that were written"):
+        import_file(target, save(tmp_path / "changed.zst", content), actor="test")
+    assert blank(target)
+
+    def refuse(checked: Checked) -> None:
+        raise NotProven("somebody else signed it")
+
+    with pytest.raises(NotProven):
+        import_file(target, tmp_path / "ledger.zst", actor="test", accept=refuse)
+    assert blank(target)
+
+
+@pytest.mark.usefixtures("beside")
+def test_a_check_that_is_killed_is_said(sqlite: Database, tmp_path: Path) -> None:
+    file = written(sqlite, tmp_path / "ledger.zst")
+    with Checking(file) as check:
+        (process,) = multiprocessing.active_children()
+        process.kill()  # long before it is ready: it is an interpreter that starts
+        with pytest.raises(LedgerError, match="was ended"):
+            check.wait()
+    assert multiprocessing.active_children() == []
+
+
 def test_another_file_cannot_go_on_with_an_interrupted_import(
     sqlite: Database, empty: Callable[[], Database], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     half = empty()
-    loader = Loader(half, reason="r", actor="a")
     file = written(sqlite, tmp_path / "ledger.zst")
     other = empty()
     write(other)
     foreign = written(other, tmp_path / "other.zst")
     from ledger.archive.reader import Reader
 
-    with file.open("rb") as source:
+    with file.open("rb") as source, Loader(half, reason="r", actor="a") as loader:
         chunk = next(Reader("x", source).chunks())
         loader.add(chunk.rows, chunk.hashes)
     with pytest.raises(InvalidRequest, match="events of another import"):
@@ -333,10 +389,12 @@ def test_an_event_out_of_order_is_found_even_where_every_hash_fits(
     victim = first.seqs[50]
     tamper(sqlite, "ledger", f"UPDATE ledger SET version = 2 WHERE seq = {victim}")
     forged = written(sqlite, tmp_path / "forged.zst")
+    untouched = empty()
     with pytest.raises(Damaged, match=f"at event {victim}: version 2 comes where 1 should"):
-        check_file(forged)
+        import_file(untouched, forged, actor="test")
+    assert blank(untouched)
     with pytest.raises(LedgerCorrupt, match=f"event {victim}: version 2 comes where 1 should"):
-        import_file(empty(), forged, actor="test")
+        replay_into(sqlite, empty(), actor="test")
 
 
 @pytest.mark.parametrize(
