@@ -40,8 +40,8 @@ def bulk() -> Iterator[None]:
 def ahead(items: Iterator[T], *, alone: bool = False) -> Iterator[Iterator[T]]:
     """The same items, each made by another thread while this one is busy with the one before.
 
-    When it ends nothing is being made any more. ``alone``: this thread makes them after all. So it must be where SQLite is
-    written, whose driver lets go of the interpreter at every row: each of them would wait for the other thread.
+    When it ends nothing is being made any more. ``alone``: this thread makes them after all. So it is where SQLite is written:
+    its driver and two threads at one interpreter are slower than one after the other.
     """
     if alone:
         yield items

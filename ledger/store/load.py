@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import sqlalchemy as sa
@@ -92,11 +93,14 @@ def insert(tx: Tx, rows: Sequence[Row], pools: Mapping[str, int]) -> Cursor:
     driver: Any = tx.connection.connection.driver_connection
     newest = max(row[SEQ] for row in rows)
     if tx.sqlite:
-        marks = ", ".join("?" * len(ROW))
-        driver.executemany(
-            f"INSERT INTO ledger ({_COLUMNS}, xid) VALUES ({marks}, 0)",  # noqa: S608 - constants only
-            zip(*_columns(rows, pools), strict=True),
-        )
+        # Many rows a statement, for the driver lets go of the interpreter at each
+        marks = f"({', '.join('?' * len(ROW))}, 0)"
+        for at in range(0, len(rows), _SLICE):
+            found = list(zip(*_columns(rows[at : at + _SLICE], pools), strict=True))
+            values = ", ".join([marks] * len(found))
+            driver.execute(
+                f"INSERT INTO ledger ({_COLUMNS}, xid) VALUES {values}", list(chain.from_iterable(found))
+            )  # noqa: S608 - constants only
         return Cursor(0, newest)
     xid = tx.connection.exec_driver_sql("SELECT pg_current_xact_id()::text").scalar_one()
     end = f"\t{xid}\n"
