@@ -97,10 +97,8 @@ def insert(tx: Tx, rows: Sequence[Row], pools: Mapping[str, int]) -> Cursor:
         marks = f"({', '.join('?' * len(ROW))}, 0)"
         for at in range(0, len(rows), _SLICE):
             found = list(zip(*_columns(rows[at : at + _SLICE], pools), strict=True))
-            values = ", ".join([marks] * len(found))
-            driver.execute(
-                f"INSERT INTO ledger ({_COLUMNS}, xid) VALUES {values}", list(chain.from_iterable(found))
-            )  # noqa: S608 - constants only
+            insert = f"INSERT INTO ledger ({_COLUMNS}, xid) VALUES {', '.join([marks] * len(found))}"  # noqa: S608 - constants only
+            driver.execute(insert, list(chain.from_iterable(found)))
         return Cursor(0, newest)
     xid = tx.connection.exec_driver_sql("SELECT pg_current_xact_id()::text").scalar_one()
     end = f"\t{xid}\n"
