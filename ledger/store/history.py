@@ -23,6 +23,9 @@ from ledger.store.rows import AddressRow, PoolRow, _address_row, _pool_row
 PAGE = 5_000
 """Events fetched at a time."""
 
+RECENT = 1 << 17
+"""Events that are read to find out what most addresses of a pool were at a moment: two for each of a /16, in 0.1 s."""
+
 _POOL_NAME = sa.func.coalesce(pool.c.name, "#" + sa.cast(ledger.c.pool_id, sa.Text)).label("pool_name")
 _LEDGER_AND_POOL = ledger.outerjoin(pool, pool.c.id == ledger.c.pool_id)
 _EVENTS = sa.select(ledger, _POOL_NAME).select_from(_LEDGER_AND_POOL)
@@ -261,26 +264,48 @@ def _by_index(tx: Tx) -> None:
 def _newest(tx: Tx, pool_id: int, **moments: datetime) -> sa.Subquery:
     """Each address of a pool with its newest versions at some moments (null before its first event).
 
-    PostgreSQL: one pass over the index of the streams, which holds the times too. The moment stands in the aggregate's
-    filter, for in WHERE it would go by the coarse index of times, and read the table. SQLite's index has no times: there
-    each stream is walked back from its end, which is short for a moment not long ago.
+    Most addresses of a busy pool had an event shortly before any moment: on PostgreSQL one pass over those finds them. The
+    streams of the others are walked back from their ends by the index of the streams: they are short, or it is not far.
     """
+    mine = sa.select(address.c.ip).where(address.c.pool_id == pool_id, address.c.version > 0).subquery("mine")
+    source: sa.FromClause = mine
+    columns: list[sa.ColumnElement[Any]] = [mine.c.ip]
+    for name, at in moments.items():
+        one = ledger.alias()
+        walk = sa.select(one.c.version).where(one.c.pool_id == pool_id, one.c.ip == mine.c.ip, one.c.at <= at)
+        version: sa.ColumnElement[Any] = (
+            walk.order_by(one.c.version.desc()).limit(1).correlate(mine).scalar_subquery()
+        )
+        if not tx.sqlite:
+            recent = _recent(tx, pool_id, at).cte(f"recent_{name}").prefix_with("MATERIALIZED")
+            source = source.outerjoin(recent, recent.c.ip == mine.c.ip)
+            version = sa.func.coalesce(recent.c.version, version)
+        columns.append(version.label(name))
+    return sa.select(*columns).select_from(source).subquery("newest")
+
+
+def _recent(tx: Tx, pool_id: int, at: datetime) -> sa.Select[Any]:
+    """The addresses of a pool that had events in the time of the last ``RECENT`` events up to a moment, with their newest."""
     c = ledger.c
-    mine = (c.pool_id == pool_id, c.ip.is_not(None))
-    if not tx.sqlite:
-        newest = (sa.func.max(c.version).filter(c.at <= at).label(name) for name, at in moments.items())
-        return sa.select(c.ip, *newest).where(*mine).group_by(c.ip).subquery("newest")
-    every, one = sa.select(c.ip).distinct().where(*mine).subquery("every"), ledger.alias("one")
-    walks = (
-        sa.select(one.c.version)
-        .where(one.c.pool_id == pool_id, one.c.ip == every.c.ip, one.c.at <= at)
-        .order_by(one.c.version.desc())
-        .limit(1)
-        .scalar_subquery()
-        .label(name)
-        for name, at in moments.items()
-    )
-    return sa.select(every.c.ip, *walks).subquery("newest")
+    since = _moment_of(tx, _position(tx, at) - RECENT)
+    mine = (c.pool_id == pool_id, c.ip.is_not(None), c.at >= since, c.at <= at)
+    return sa.select(c.ip, sa.func.max(c.version).label("version")).where(*mine).group_by(c.ip)
+
+
+def _position(tx: Tx, at: datetime) -> int:
+    """About the last position before a moment: times rise with positions, or nearly."""
+    low, high = 0, tx.execute(sa.select(sa.func.max(ledger.c.seq))).scalar() or 0
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if _moment_of(tx, middle) <= at else (low, middle - 1)
+    return low
+
+
+def _moment_of(tx: Tx, seq: int) -> datetime:
+    """When the first event from this position on was."""
+    query = sa.select(ledger.c.at).where(ledger.c.seq >= seq).order_by(ledger.c.seq).limit(1)
+    at: datetime = tx.execute(query).scalar_one()
+    return at
 
 
 def _events_of(
@@ -301,7 +326,9 @@ def _events_of(
         source.join(pool, pool.c.id == pool_id)
     )
     # At once: no cursor of the server is answered by several of its processes.
-    return map(_event, tx.execute(query.where(each.c.state != State.FREE.value) if used_only else query))
+    return map(
+        _event, tx.execute(query.where(each.c.state != State.FREE.value) if used_only else query).all()
+    )
 
 
 # Over time --------------------------------------------------------------------------------------
@@ -325,10 +352,8 @@ def first_of_pool(tx: Tx, pool_id: int) -> datetime | None:
 
 def moment_back(tx: Tx, events: int) -> datetime | None:
     """When about so many events ago was; None in an empty ledger."""
-    newest = sa.select(sa.func.max(ledger.c.seq)).scalar_subquery()
-    query = sa.select(ledger.c.at).where(ledger.c.seq >= newest - events).order_by(ledger.c.seq).limit(1)
-    at: datetime | None = tx.execute(query).scalar()
-    return at
+    newest = tx.execute(sa.select(sa.func.max(ledger.c.seq))).scalar()
+    return None if newest is None else _moment_of(tx, newest - events)
 
 
 def usage_changes(tx: Tx, pool_id: int, since: datetime, until: datetime, buckets: int) -> dict[int, int]:

@@ -15,7 +15,7 @@ from ledger.audit import Wanted
 from ledger.errors import PoolNotThen
 from ledger.events import Attachment, Event, Kind, Owner, State
 from ledger.replay import GIVES, LEGAL, as_of, breaches, holder, holdings
-from ledger.store import Database
+from ledger.store import Database, history
 from ledger.verify import verify
 from tests.ledger.chronicle import DAY, Chronicle
 
@@ -93,13 +93,18 @@ def moments(told: Chronicle, pools: list[str]) -> list[datetime]:
 
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
-def test_the_answers_are_those_of_a_replay(engine: str, request: pytest.FixtureRequest) -> None:
+def test_the_answers_are_those_of_a_replay(
+    engine: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And after all the histories ``verify`` has nothing to say: no false alarm."""
     database = _database(request, engine)
 
     @settings(max_examples=15, deadline=None)
-    @given(steps=st.lists(step, min_size=3, max_size=14))
-    def law(steps: list[Any]) -> None:
+    @given(
+        steps=st.lists(step, min_size=3, max_size=14), recent=st.sampled_from([0, 1, 5, 20, history.RECENT])
+    )
+    def law(steps: list[Any], recent: int) -> None:
+        monkeypatch.setattr(history, "RECENT", recent)
         _compare(database, steps)
 
     law()
