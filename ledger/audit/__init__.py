@@ -1,4 +1,4 @@
-"""Questions about now and about any past moment, answered from the ledger alone. Nothing here writes.
+"""Questions about now and about any past moment, answered from the ledger. Nothing here writes.
 
 What "had" means: somebody has an address while its state is ``allocated``, in the half-open span ``[from, until)`` that
 begins with the event and ends with the next one of the same stream. At the very instant of an event its new state
