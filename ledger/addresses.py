@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from itertools import accumulate
-from socket import AF_INET, AF_INET6, inet_pton
+from socket import AF_INET, AF_INET6, inet_ntoa, inet_pton
 from typing import Final, Literal
 
 from ledger.errors import InvalidPool, InvalidRequest
@@ -159,7 +159,7 @@ def to_int(text: str) -> tuple[Family, int]:
 
 def to_text(family: Family, address: int) -> str:
     """The canonical spelling (RFC 5952 for IPv6): every address is stored and compared as this text."""
-    return str(IPv4Address(address) if family == 4 else IPv6Address(address))
+    return inet_ntoa(address.to_bytes(4, "big")) if family == 4 else str(IPv6Address(address))
 
 
 def sort_key(ip: str) -> tuple[int, int]:

@@ -38,7 +38,7 @@ def first_walk(sub: Sub) -> int:
 
 def draw() -> int:
     """A place in a random picking order."""
-    return _random.randrange(1 << RND_BITS)
+    return _random.getrandbits(RND_BITS)
 
 
 def lowest(sub: Sub, address: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import sqlalchemy as sa
@@ -227,13 +227,16 @@ def used_addresses(tx: Tx, pool_id: int) -> list[str]:
 def place(tx: Tx, pool_id: int, places: Iterable[Place]) -> None:
     """Addresses that belong to a sub, each once."""
     driver: Any = tx.connection.connection.driver_connection
-    found = ((pool_id, p.ip, p.family, p.sub, p.rnd) for p in places)
     if tx.sqlite:
+        found = ((pool_id, p.ip, p.family, p.sub, p.rnd) for p in places)
         driver.executemany("INSERT INTO placed VALUES (?, ?, ?, ?, ?)", found)
         return
+    lines = (
+        f"{pool_id}\t{p.ip}\t{p.family}\t{p.sub}\t{COPY_NULL if p.rnd is None else p.rnd}\n" for p in places
+    )
     with driver.cursor() as cursor, cursor.copy("COPY placed FROM STDIN") as copy:
-        for row in found:
-            copy.write_row(row)
+        while some := list(islice(lines, _SLICE)):
+            copy.write("".join(some))
 
 
 def end_state(tx: Tx) -> None:
