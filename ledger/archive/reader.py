@@ -27,7 +27,7 @@ FORMAT = "ipam-ledger/export/v1"
 MAX_LINE = 4_000_000
 """Bytes; a pool's event carries its spec, which is bounded at about one."""
 
-TAKE = 32_768
+TAKE = 8_192
 """Events handed out at a time, or a few more: up to the end of a tile."""
 
 _BLOCK = 1 << 18
