@@ -81,7 +81,8 @@ def test_an_import_that_was_killed_is_gone_on_with(
     from bench.history import write
 
     database = stage.database()
-    write(database, 40_000)  # few enough to be checked at once, before the first chunk is loaded and committed
+    # Few enough to be checked at once, before the first chunk is loaded and committed
+    write(database, 40_000)
     stage.run("export", "-o", "ledger.zst")
     stage.tell("Its import is killed half-way.")
     new = f"sqlite:///{tmp_path / 'new.db'}"
