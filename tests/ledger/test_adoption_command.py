@@ -295,7 +295,7 @@ def test_interrupted_by_a_person_it_says_how_far_it_is(sqlite_url: str, tmp_path
     """A real process, a real Ctrl-C in the middle."""
     folder = tmp_path / "podnet"
     folder.mkdir()
-    count = 3_000
+    count = 1_200
     for number in range(count):
         (folder / f"10.40.{number // 256}.{number % 256}").write_text(f"c{number}\r\neth0")
     database = Database(sqlite_url)
