@@ -128,6 +128,11 @@ class Sealer:
                     with self._database.begin() as tx:
                         if seals.end(tx)[0] != size:
                             raise Conflict("another sealer was faster")
+                        if again := seals.sealed_already(tx, found.seqs):
+                            raise LedgerCorrupt(
+                                f"event {again} is sealed already, but stands behind what was sealed; run `ipam-ledger verify`",
+                                seq=again,
+                            )
                         seals.add(tx, batches, tree.extend(hashes))
                 except Conflict:
                     return Sealed(size - before, *self._head(), None)

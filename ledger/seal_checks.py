@@ -108,16 +108,15 @@ def _batch(tx: Tx, batch: Batch, found: dict[int, bytes], seen: _Seen) -> Iterat
     same = b"".join([found.get(seq, b"") for seq in batch.seqs]) == batch.hashes
     for at, seq in enumerate(batch.seqs):
         entry = batch.first + at
-        if not seen.add(seq):
-            yield Finding(f"event {seq} is sealed twice, the second time as entry {entry}", seq=seq)
-        if same:
-            continue
         digest = found.get(seq)
         if digest is None:
             yield Finding(
                 f"event {seq} was sealed as entry {entry}, but it is not in the ledger any more", seq=seq
             )
-        elif digest != batch.hashes[at * HASH : (at + 1) * HASH]:
+            continue
+        if not seen.add(seq):
+            yield Finding(f"event {seq} is sealed twice, the second time as entry {entry}", seq=seq)
+        if not same and digest != batch.hashes[at * HASH : (at + 1) * HASH]:
             yield _changed(tx, seq, entry)
 
 
@@ -152,7 +151,11 @@ def checkpoints(tx: Tx, keys: Sequence[VerifierKey], outside: Outside | None) ->
         (f"checkpoint of {c.size:,} entries", c.note, (c.origin, c.size, c.root))
         for c in seals.checkpoints(tx)
     ]
-    kept = outside.read() if outside else None
+    try:
+        kept = outside.read() if outside else None
+    except InvalidInput as error:
+        kept = None
+        yield Finding(f"checkpoint kept outside: {error}")
     if kept is not None:
         notes.append(("checkpoint kept outside", kept, None))
     for name, note, columns in notes:

@@ -91,7 +91,8 @@ def verify(
             started = time.monotonic()
             found: list[Finding] = []
             try:
-                found.extend(islice(check.run(tx, progress), LIMIT + 1))
+                with looks.apart(tx):
+                    found.extend(islice(check.run(tx, progress), LIMIT + 1))
             except LedgerCorrupt as error:  # what cannot even be read
                 found.append(Finding(str(error), seq=error.facts().get("seq")))
             seconds = time.monotonic() - started

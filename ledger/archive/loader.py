@@ -44,7 +44,7 @@ class Loader:
         self._actor = actor
         self._tree = GrowingTree()
         self._checkpoints: list[tuple[Checkpoint, str]] = []
-        self._loaded = 0
+        self._newest = 0
 
     def __enter__(self) -> Loader:
         with ExitStack() as stack:
@@ -76,6 +76,8 @@ class Loader:
     ) -> None:
         """The next events in tree order, with the joined hashes of their leaves."""
         self._checkpoints += checkpoints
+        # The cursor is behind whatever has come so far: an earlier chunk of the same transaction may hold higher positions
+        self._newest = max([self._newest, *(row[SEQ] for row in rows)])
         skip = min(max(self._before - self._tree.size, 0), len(rows))
         if skip:
             self._skip(hashes[: skip * HASH])
@@ -104,11 +106,8 @@ class Loader:
             for name in dict.fromkeys(row[POOL] for row in rows):
                 if name not in self._pools:
                     self._pools[name] = load.create_pool(tx, name)
-            cursor = load.insert(tx, rows, self._pools)
-            # SQLite follows by position alone: the cursor is behind whatever has come so far
-            self._loaded = max(self._loaded, cursor.seq)
-            if tx.sqlite:
-                cursor = Cursor(0, self._loaded)
+            xid = load.insert(tx, rows, self._pools)
+            cursor = Cursor(xid, self._newest)
             seqs = [row[SEQ] for row in rows]
             seals.add(tx, seals.in_tiles(first, seqs, hashes, lambda _: cursor), nodes)
         self._keep_checkpoints(tx)

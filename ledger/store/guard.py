@@ -13,6 +13,20 @@ from ledger.store.roles import APPEND_ONLY
 UNIQUE = ("ledger_stream_key", "ledger_pool_stream_key", "address_owner_key", "address_attachment_key")
 """Indexes on which laws stand: one event a version, one address an owner."""
 
+# What SQLite's triggers ask before an INSERT, which may be an INSERT OR REPLACE
+_THERE = {
+    table: f"EXISTS (SELECT 1 FROM {table} WHERE {same})"  # noqa: S608 - constants only
+    for table, same in {
+        "ledger": "seq = NEW.seq",
+        "seal": "first = NEW.first",
+        "seal_node": "level = NEW.level AND idx = NEW.idx",
+        "checkpoint": "id = NEW.id",
+        "fence": "id = NEW.id",
+    }.items()
+}
+_THERE["ledger"] += (
+    " OR EXISTS (SELECT 1 FROM ledger WHERE pool_id = NEW.pool_id AND ip IS NEW.ip AND version = NEW.version)"
+)
 _EVENTS = ("update", "delete", "replace")  # SQLite's triggers of each table, by the ends of their names
 _BEFORE, _DELETE, _UPDATE, _TRUNCATE, _ROW = 2, 8, 16, 32, 1  # PostgreSQL's pg_trigger.tgtype
 
@@ -33,7 +47,7 @@ def look(tx: Tx) -> list[Guarded]:
 
 def _postgresql_tables(tx: Tx) -> list[Guarded]:
     query = """
-        SELECT c.relname, t.tgenabled::text, t.tgtype, f.proname, f.prosrc
+        SELECT c.relname, t.tgenabled::text, t.tgtype, f.proname, f.prosrc, t.tgqual IS NULL AND cardinality(t.tgattr::int2[]) = 0
         FROM pg_class c LEFT JOIN pg_trigger t ON t.tgrelid = c.oid AND t.tgname = c.relname || '_append_only'
              LEFT JOIN pg_proc f ON f.oid = t.tgfoid
         WHERE c.oid = ANY (SELECT to_regclass(name) FROM unnest(%s::text[]) AS name)
@@ -42,10 +56,12 @@ def _postgresql_tables(tx: Tx) -> list[Guarded]:
     return [Guarded(table, _postgresql_wrong(found.get(table))) for table in APPEND_ONLY]
 
 
-def _postgresql_wrong(row: tuple[str | None, int | None, str | None, str | None] | None) -> str | None:
+def _postgresql_wrong(
+    row: tuple[str | None, int | None, str | None, str | None, bool | None] | None,
+) -> str | None:
     if row is None:
         return "the table is missing"
-    enabled, kinds, function, source = row
+    enabled, kinds, function, source, always = row
     if enabled is None or kinds is None:
         return "its trigger is missing: the ledger can be changed"
     if enabled != "A":
@@ -56,6 +72,8 @@ def _postgresql_wrong(row: tuple[str | None, int | None, str | None, str | None]
         or kinds & (_BEFORE | _UPDATE | _DELETE | _TRUNCATE) != _BEFORE | _UPDATE | _DELETE | _TRUNCATE
     ):
         return "its trigger does not stand before UPDATE, DELETE and TRUNCATE"
+    if not always:
+        return "its trigger stands before some changes only: it has a condition or a list of columns"
     body = re.sub(r"\s+", " ", source or "").strip()
     if function != "ledger_is_append_only" or not re.fullmatch(
         r"BEGIN RAISE EXCEPTION '[^;]*;( END;?)", body
@@ -89,7 +107,7 @@ def _sqlite_wrong(table: str, found: dict[str, tuple[str, str]]) -> str | None:
         if name not in found or found[name][0] != table:
             return f"its trigger {name} is missing: the ledger can be changed"
         verb = "INSERT" if event == "replace" else event.upper()
-        when = r"(WHEN .+ )?" if event == "replace" else ""
+        when = re.escape(f"WHEN {_THERE[table]} ") if event == "replace" else ""
         form = (
             rf"CREATE TRIGGER {name} BEFORE {verb} ON {table} {when}BEGIN SELECT RAISE\(ABORT, '[^']*'\); END"
         )

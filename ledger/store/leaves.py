@@ -20,7 +20,7 @@ from ledger.events import Cursor
 from ledger.merkle import leaf_hash
 from ledger.store import stream
 from ledger.store.database import Tx
-from ledger.store.stream import PG_TIME
+from ledger.store.stream import PG_IP, PG_TIME
 
 
 class Leaves(NamedTuple):
@@ -57,9 +57,7 @@ _SQLITE = f"""
         {_FROM} {{}})
 """  # noqa: S608 - constants only
 
-_PG_VALUE_OF = (
-    _VALUE_OF | {name: PG_TIME.format(_VALUES[name]) for name in ("at", "until")} | {"ip": "host(l.ip)"}
-)
+_PG_VALUE_OF = _VALUE_OF | {name: PG_TIME.format(_VALUES[name]) for name in ("at", "until")} | {"ip": PG_IP}
 
 
 def _pg_field(name: str, value: str, before: str) -> str:

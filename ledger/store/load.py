@@ -9,11 +9,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ledger.events import Cursor
 from ledger.schema import address, ledger, pool, seal
 from ledger.store.database import Tx
 from ledger.store.rows import Place
-from ledger.store.stream import COPY_NULL, ROW, SEQ, Row
+from ledger.store.stream import COPY_NULL, ROW, Row
 
 _COLUMNS = (
     "seq, at, kind, pool_id, ip, version, state, namespace, pod, pod_uid, container_id, if_name, network, node, until, "
@@ -85,13 +84,12 @@ def create_pool(tx: Tx, name: str) -> int:
     return int(tx.execute(sa.insert(pool).values(**values).returning(pool.c.id)).scalar_one())
 
 
-def insert(tx: Tx, rows: Sequence[Row], pools: Mapping[str, int]) -> Cursor:
-    """Append events with their own positions; returns the cursor behind them all.
+def insert(tx: Tx, rows: Sequence[Row], pools: Mapping[str, int]) -> int:
+    """Append events with their own positions; returns the transaction that wrote them (0 on SQLite).
 
-    The order of the seals is kept beside; here all are of one transaction.
+    The order of the seals is kept beside.
     """
     driver: Any = tx.connection.connection.driver_connection
-    newest = max(row[SEQ] for row in rows)
     if tx.sqlite:
         # Many rows a statement, for the driver lets go of the interpreter at each
         marks = f"({', '.join('?' * len(ROW))}, 0)"
@@ -99,14 +97,14 @@ def insert(tx: Tx, rows: Sequence[Row], pools: Mapping[str, int]) -> Cursor:
             found = list(zip(*_columns(rows[at : at + _SLICE], pools), strict=True))
             insert = f"INSERT INTO ledger ({_COLUMNS}, xid) VALUES {', '.join([marks] * len(found))}"  # noqa: S608 - constants only
             driver.execute(insert, list(chain.from_iterable(found)))
-        return Cursor(0, newest)
+        return 0
     xid = tx.connection.exec_driver_sql("SELECT pg_current_xact_id()::text").scalar_one()
     end = f"\t{xid}\n"
     with driver.cursor() as cursor, cursor.copy(f"COPY ledger ({_COLUMNS}, xid) FROM STDIN") as copy:
         for at in range(0, len(rows), _SLICE):
             columns = map(_copied, _columns(rows[at : at + _SLICE], pools))
             copy.write(end.join(map("\t".join, zip(*columns, strict=True))) + end)
-    return Cursor(int(xid), newest)
+    return int(xid)
 
 
 def _columns(rows: Sequence[Row], pools: Mapping[str, int]) -> list[Sequence[Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -60,9 +61,11 @@ def from_runs(text: str) -> tuple[int, ...]:
     for part in text.split(","):
         first, dash, last = part.partition("-")
         upto = int(last if dash else first)
-        if upto - int(first) >= TILE:
-            raise ValueError(f"{part!r} is longer than a tile")
+        if not 0 <= upto - int(first) < TILE:
+            raise ValueError(f"{part!r} is no run of at most a tile")
         seqs.extend(range(int(first), upto + 1))
+    if runs(seqs) != text:
+        raise ValueError(f"{text!r} is not how these positions are written")
     return tuple(seqs)
 
 
@@ -114,10 +117,16 @@ def add(tx: Tx, batches: Sequence[Batch], nodes: Sequence[Node]) -> None:
 def batches(tx: Tx, first: int, limit: int) -> list[Batch]:
     """Batches in tree order, from the one that holds leaf ``first`` or follows it."""
     query = sa.select(seal).where(seal.c.first >= first).order_by(seal.c.first).limit(limit)
-    return [
-        Batch(r.first, _events(r.first, r.seqs), bytes(r.hashes), Cursor(r.xid, r.seq))
-        for r in tx.execute(query)
-    ]
+    return [_batch(row) for row in tx.execute(query)]
+
+
+def _batch(row: Any) -> Batch:
+    batch = Batch(row.first, _events(row.first, row.seqs), bytes(row.hashes), Cursor(row.xid, row.seq))
+    if (len(batch.seqs), min(batch.seqs), max(batch.seqs)) != (row.count, row.min_seq, row.max_seq):
+        raise LedgerCorrupt(
+            f"the seal at entry {row.first} is damaged: its columns disagree", first=row.first
+        )
+    return batch
 
 
 def _events(first: int, text: str) -> tuple[int, ...]:
@@ -125,6 +134,16 @@ def _events(first: int, text: str) -> tuple[int, ...]:
         return from_runs(text)
     except ValueError as error:
         raise LedgerCorrupt(f"the seal at entry {first} is damaged: {error}", first=first) from error
+
+
+def sealed_already(tx: Tx, seqs: Sequence[int]) -> int | None:
+    """One of these events that is sealed, or None. Quick for those that are newer than what is sealed."""
+    query = sa.select(seal).where(seal.c.max_seq >= min(seqs), seal.c.min_seq <= max(seqs))
+    wanted = set(seqs)
+    for row in tx.execute(query):
+        if again := wanted.intersection(_batch(row).seqs):
+            return min(again)
+    return None
 
 
 def find(tx: Tx, seq: int) -> tuple[int, bytes] | None:

@@ -29,9 +29,12 @@ SEQ, AT, POOL, XID = 0, 1, 3, 18
 COPY_NULL = r"\N"
 """How COPY writes a null: no other field can be that, since a backslash of a value comes doubled."""
 
-PG_TIME = """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+PG_TIME = """(to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+             || CASE WHEN {0} < timestamptz '0001-01-01 00:00:00+00' THEN ' BC' ELSE '' END)"""
+PG_IP = "nullif(concat(l.ip), '')"
+"""With the length of its prefix, should somebody have given it one."""
 _PG = f"""
-    SELECT l.seq, {PG_TIME.format("l.at")}, l.kind, p.name, host(l.ip), l.version, l.state, l.namespace, l.pod, l.pod_uid,
+    SELECT l.seq, {PG_TIME.format("l.at")}, l.kind, p.name, {PG_IP}, l.version, l.state, l.namespace, l.pod, l.pod_uid,
            l.container_id, l.if_name, l.network, l.node, {PG_TIME.format("l.until")}, l.reason, l.actor, l.spec::text, l.xid
     FROM ledger l LEFT JOIN pool p ON p.id = l.pool_id
 """  # noqa: S608 - constants only; below, numbers only

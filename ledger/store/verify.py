@@ -7,12 +7,14 @@ lost in translation.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
+from ledger.errors import InvalidInput, LedgerCorrupt
 from ledger.events import Event, State
 from ledger.schema import address, ledger, pool
 from ledger.store.database import Tx
@@ -23,6 +25,17 @@ HOLDER = ("namespace", "pod", "pod_uid", "container_id", "if_name", "network", "
 
 _OF_ADDRESS = ledger.c.ip.is_not(None)
 _NAMES_OWNER = ledger.c.kind.in_(("Allocated", "Adopted"))
+
+
+@contextmanager
+def apart(tx: Tx) -> Iterator[None]:
+    """For one check: where a value cannot even be read, LedgerCorrupt says so, and the transaction goes on without it."""
+    try:
+        with tx.connection.begin_nested():
+            yield
+    except (sa.exc.DataError, InvalidInput, ValueError, TypeError, ArithmeticError, LookupError) as error:
+        what = getattr(error, "orig", error)
+        raise LedgerCorrupt(f"a value cannot be read: {type(what).__name__}: {what}") from error
 
 
 def totals(tx: Tx) -> tuple[int, int]:

@@ -17,6 +17,7 @@ import zstandard
 
 from ledger import fence, pools
 from ledger.archive.beside import Checking
+from ledger.archive.lines import parse
 from ledger.archive.loader import Loader
 from ledger.archive.order import in_tree_order
 from ledger.archive.reader import Checked, Damaged, check_file
@@ -26,7 +27,7 @@ from ledger.book import Book
 from ledger.claims import Claim, Node
 from ledger.errors import InvalidInput, InvalidRequest, LedgerCorrupt, LedgerError
 from ledger.events import Attachment, Owner
-from ledger.merkle import TILE, NotProven
+from ledger.merkle import TILE, NotProven, leaf_hashes
 from ledger.note import SignerKey
 from ledger.schema import ledger
 from ledger.seal import Sealer
@@ -242,6 +243,18 @@ def test_an_interrupted_import_is_resumed(
     assert tree(target) == tree(sqlite) and state(target) == state(sqlite) and wrong(target) == []
     with pytest.raises(InvalidRequest, match="is not empty"):
         import_file(target, file, actor="test")
+
+
+def test_nothing_of_an_import_is_sealed_again(sqlite: Database, target: Database) -> None:
+    """Though a slow transaction tore tree order apart: what was sealed first may have the highest position."""
+    torn = tree(sqlite)
+    torn = [torn[0], torn[-1], *torn[1:-1]]
+    with Loader(target, reason="r", actor="a") as loader:
+        for part in (torn[:300], torn[300:]):
+            loader.add(parse(part), leaf_hashes(part))
+        loader.finish()
+    sealed = Sealer(target, key=None).seal()
+    assert (sealed.events, sealed.size) == (0, len(torn))
 
 
 @pytest.fixture

@@ -96,14 +96,64 @@ def test_a_changed_seal_is_told_from_a_changed_event(database: Database) -> None
 
 
 def test_a_changed_order_is_found(database: Database) -> None:
-    for seqs, says in (
-        ("1-255", "entries 0 to 254 is damaged or out of order"),
-        ("2,1,3-256", "event 2 (Allocated"),
-        ("x", "the seal at entry 0 is damaged"),
-        ("1-255,255", "event 255 is sealed twice"),
+    whole = "count = 256, min_seq = 1, max_seq = 256"
+    for columns, says in (
+        ("seqs = '1-255'", "the seal at entry 0 is damaged: its columns disagree"),
+        ("seqs = '1-256', min_seq = 7", "the seal at entry 0 is damaged: its columns disagree"),
+        ("seqs = '1-255', count = 255, max_seq = 255", "entries 0 to 254 is damaged or out of order"),
+        ("seqs = '2,1,3-256'", "event 2 (Allocated"),
+        ("seqs = 'x'", "the seal at entry 0 is damaged"),
+        ("seqs = '5-3'", "the seal at entry 0 is damaged"),
+        (
+            "seqs = '1000000000001-1000000000256', min_seq = 1000000000001, max_seq = 1000000000256",
+            "not in the ledger",
+        ),
+        ("seqs = '1-255,255', max_seq = 255", "event 255 is sealed twice"),
     ):
-        tamper(database, "seal", f"UPDATE seal SET seqs = '{seqs}' WHERE first = 0")
-        assert any(says in what for what in found(database)), seqs
+        tamper(database, "seal", f"UPDATE seal SET {whole} WHERE first = 0")
+        tamper(database, "seal", f"UPDATE seal SET {columns} WHERE first = 0")
+        assert any(says in what for what in found(database)), columns
+
+
+def test_what_postgresqls_own_words_leave_out_is_in_the_leaf(postgres_url: str) -> None:
+    """An era, and the prefix length of an address."""
+    database = Database(postgres_url)
+    Book(database, actor="test").apply_pool(pools.from_object(POOL))
+    write(Book(database, actor="test"), 0, 10)
+    Sealer(database, key=KEY).seal()
+    tamper(
+        database,
+        "ledger",
+        "UPDATE ledger SET at = (to_char(at, 'YYYY-MM-DD HH24:MI:SS.US') || '+00 BC')::timestamptz WHERE seq = 3",
+    )
+    tamper(database, "ledger", "UPDATE ledger SET ip = set_masklen(ip, 24) WHERE seq = 5")
+    said = found(database)
+    for seq in (3, 5):
+        assert any(what.startswith(f"event {seq} ") and "is not what was sealed" in what for what in said), (
+            said
+        )
+    database.close()
+
+
+def test_nothing_is_sealed_twice(postgres_url: str) -> None:
+    database = Database(postgres_url)
+    Book(database, actor="test").apply_pool(pools.from_object(POOL))
+    write(Book(database, actor="test"), 0, 10)
+    sealer = Sealer(database, key=KEY)
+    size = sealer.seal().size
+    tamper(database, "ledger", "UPDATE ledger SET xid = pg_current_xact_id() WHERE seq = 3")
+    with pytest.raises(LedgerCorrupt, match="event 3 is sealed already"):
+        sealer.seal()
+    with database.read() as tx:
+        assert seals.end(tx)[0] == size
+    database.close()
+
+
+def test_an_outside_checkpoint_that_is_no_text_is_a_finding(database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint"
+    path.write_bytes(b"\xff\xfe\x00")
+    (what,) = found(database, outside=OutsideFile(path))
+    assert what.startswith("checkpoint kept outside: ") and "no text" in what
 
 
 def test_a_missing_batch_and_a_changed_node_are_found(database: Database) -> None:

@@ -448,6 +448,35 @@ def test_a_trigger_that_refuses_nothing_is_named_postgresql(postgresql_tx: Tx) -
     assert said in found(postgresql_tx)["guard"]
 
 
+def test_a_trigger_that_lets_some_changes_pass_is_named_sqlite(sqlite_tx: Tx) -> None:
+    change(sqlite_tx, "DROP TRIGGER ledger_append_only_replace")
+    change(
+        sqlite_tx,
+        "CREATE TRIGGER ledger_append_only_replace BEFORE INSERT ON ledger WHEN 0 BEGIN SELECT RAISE(ABORT, 'no'); END",
+    )
+    assert found(sqlite_tx)["guard"] == [
+        "ledger: its trigger ledger_append_only_replace does not refuse every INSERT"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "when"),
+    [("UPDATE OR DELETE OR TRUNCATE", "WHEN (false)"), ("UPDATE OF xid OR DELETE OR TRUNCATE", "")],
+)
+def test_a_trigger_that_lets_some_changes_pass_is_named_postgresql(
+    postgresql_tx: Tx, before: str, when: str
+) -> None:
+    change(postgresql_tx, "DROP TRIGGER ledger_append_only ON ledger")
+    change(
+        postgresql_tx,
+        f"CREATE TRIGGER ledger_append_only BEFORE {before} ON ledger FOR EACH STATEMENT {when} "
+        "EXECUTE FUNCTION ledger_is_append_only()",
+    )
+    change(postgresql_tx, "ALTER TABLE ledger ENABLE ALWAYS TRIGGER ledger_append_only")
+    said = "ledger: its trigger stands before some changes only: it has a condition or a list of columns"
+    assert found(postgresql_tx)["guard"] == [said]
+
+
 @pytest.mark.parametrize(
     "index", ["ledger_stream_key", "ledger_pool_stream_key", "address_owner_key", "address_attachment_key"]
 )
@@ -489,6 +518,22 @@ def test_writers_go_on_beside_it_and_are_not_seen(own: Database) -> None:
     report = verify(own, [Check("waits", "a writer commits meanwhile", waits), *CHECKS])
     assert report.ok and report.events == 15
     assert verify(own).events == 16
+
+
+def test_what_cannot_be_read_is_a_finding_and_the_other_checks_go_on(own: Database) -> None:
+    book = Book(own, actor="test")
+    spec = {"ipPoolSubs": [{"range": "10.0.0.0/29"}]}
+    book.apply_pool(pools.from_spec("p", spec))
+    book.allocate(Claim(("p",), Owner("ns", "web-0", None), Attachment("c", "eth0", "net")))
+    with own.begin() as tx:
+        first = "(SELECT min(ip) FROM address)"
+        change(tx, f"UPDATE address SET ip = {{}} WHERE ip = {first}", "x" if tx.sqlite else "10.0.0.1/8")
+        if not tx.sqlite:
+            tamper(tx, "UPDATE ledger SET version = 2147483647 WHERE ip IS NOT NULL")
+    report = verify(own)
+    assert len(report.checked) == len(CHECKS)
+    unread = [f.what for each in report.checked for f in each.findings if "cannot be read" in f.what]
+    assert len(unread) == (1 if own.sqlite else 2), report
 
 
 def test_progress_is_told(ward: Database) -> None:
