@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from ledger import pools, walk
 from ledger.addresses import Family, sort_key, to_int, to_text
-from ledger.errors import InvalidPool, PoolInUse, PoolOverlap, UnknownPool
+from ledger.errors import InvalidPool, PoolInUse, PoolOverlap, Unfinished, UnknownPool
 from ledger.events import Attachment, Event, Kind, Owner, State
 from ledger.pools import PoolSpec, Sub
-from ledger.store import Tx, rows
+from ledger.store import Tx, fences, rows
 from ledger.store.rows import AddressRow, Place, PoolRow
 
 
@@ -111,9 +111,16 @@ def figures(tx: Tx, wanted: Pool | None = None) -> list[PoolFigures]:
     return [PoolFigures(pool.spec, pool.version, counts.get(pool.id, {})) for pool in live]
 
 
+def refuse_half(tx: Tx) -> None:
+    """Raise Unfinished where an import was interrupted: nothing but its end may be written there."""
+    if fences.half_imported(tx):
+        raise Unfinished
+
+
 def apply(tx: Tx, spec: PoolSpec, *, actor: str, reason: str | None) -> PoolChange:
     """Create or update a pool. Raises PoolOverlap, PoolInUse, InvalidPool; then nothing has changed."""
     rows.lock_pools(tx)
+    refuse_half(tx)
     row = rows.find_pool(tx, spec.name, lock="change")
     current = read(row) if row and row.live else None
     if current and pools.same(current.spec, spec):

@@ -23,7 +23,8 @@
     ├── TryAgain                    nothing is wrong with the request; the database is away or busy
     │   ├── DatabaseAway            … it cannot be reached
     │   ├── LockTimeout             … a lock was not had in time
-    │   └── Fenced                  … it was restored, and the fence is not lifted yet
+    │   ├── Fenced                  … it was restored, and the fence is not lifted yet
+    │   └── Unfinished              … an import into it was interrupted
     └── LedgerCorrupt               a law of the ledger does not hold
 """
 
@@ -220,6 +221,10 @@ class Fenced(TryAgain):
             f"nothing is given out: {reason} (since {since}); compare with the cluster, then `ipam-ledger fence lift`",
             reason=reason, since=since,
         )  # fmt: skip
+
+
+class Unfinished(TryAgain):
+    """An import into this database was interrupted; `ipam-ledger import` it again, and it goes on where it was."""
 
 
 class LedgerCorrupt(LedgerError):

@@ -7,6 +7,7 @@ and by hand. ``lift`` is for whoever has compared the ledger with what really ru
 
 from __future__ import annotations
 
+from ledger.catalog import refuse_half
 from ledger.store import Database, fences
 from ledger.store.fences import Fence
 
@@ -29,7 +30,7 @@ def raise_fence(database: Database, *, reason: str, actor: str) -> bool:
 
 
 def lift(database: Database, *, reason: str, actor: str) -> bool:
-    """Lift it; False if it was not raised (then nothing is written)."""
+    """Lift it; False if it was not raised (then nothing is written). Raises Unfinished over half an import."""
     return _turn(database, raised=False, reason=reason, actor=actor)
 
 
@@ -38,5 +39,7 @@ def _turn(database: Database, *, raised: bool, reason: str, actor: str) -> bool:
         newest = fences.turns(tx)
         if (newest[0].raised if newest else False) is raised:
             return False
+        if not raised:
+            refuse_half(tx)
         fences.turn(tx, raised=raised, reason=reason, actor=actor)
         return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -16,21 +17,31 @@ SMALL = 1 << 20
 
 
 class Checking:
-    """Reads the file as :func:`ledger.archive.reader.check_file` does. Ends with its ``with``, finished or not."""
+    """Reads the first ``size`` bytes of a file as :func:`ledger.archive.reader.check_file` does. Ends with its ``with``, finished or not."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, size: int) -> None:
         self._path = path
+        self._size = size
         self._checked: Checked | None = None
         self._process: multiprocessing.process.BaseProcess | None = None
 
     def __enter__(self) -> Checking:
-        if self._path.stat().st_size <= SMALL:
-            self._checked = check_file(self._path)
+        if self._size <= SMALL:
+            self._checked = check_file(self._path, size=self._size)
             return self
         spawn = multiprocessing.get_context("spawn")
         self._result, theirs = spawn.Pipe(duplex=False)
-        self._process = spawn.Process(target=_check, args=(self._path, theirs, os.getpid()), daemon=True)
-        self._process.start()
+        self._process = spawn.Process(
+            target=_check, args=(self._path, self._size, theirs, os.getpid()), daemon=True
+        )
+        # A person's Ctrl-C is for this process, which then ends that one: that begins without hearing any. The tracker first,
+        # whose start would let the signal through again.
+        resource_tracker.ensure_running()
+        heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, heard)
         theirs.close()
         return self
 
@@ -61,7 +72,7 @@ class Checking:
         return self._checked
 
 
-def _check(path: Path, result: Connection, parent: int) -> None:
+def _check(path: Path, size: int, result: Connection, parent: int) -> None:
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # a person's Ctrl-C is the parent's, who then ends this process
@@ -72,7 +83,7 @@ def _check(path: Path, result: Connection, parent: int) -> None:
 
     found: Checked | Exception
     try:
-        found = check_file(path, orphaned)
+        found = check_file(path, orphaned, size=size)
     except (LedgerError, OSError) as error:
         found = error
     result.send(found)

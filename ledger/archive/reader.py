@@ -79,6 +79,19 @@ class Source(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
+class Beginning:
+    """The first ``left`` bytes of a file."""
+
+    def __init__(self, source: Source, left: int) -> None:
+        self._source = source
+        self._left = left
+
+    def read(self, size: int, /) -> bytes:
+        data = self._source.read(min(size, self._left))
+        self._left -= len(data)
+        return data
+
+
 class Reader:
     """One export. ``header`` is read at once. Raises Damaged, or InvalidInput for a file that is no export."""
 
@@ -329,12 +342,17 @@ def peek_header(path: Path) -> Header:
 
 
 @bulk()
-def check_file(path: Path, progress: Callable[[int], object] = lambda events: None) -> Checked:
-    """Read a whole export and check everything that can be checked without a database. Raises Damaged, InvalidInput."""
+def check_file(
+    path: Path, progress: Callable[[int], object] = lambda events: None, *, size: int | None = None
+) -> Checked:
+    """Read a whole export, or its first ``size`` bytes, and check everything that can be checked without a database.
+
+    Raises Damaged, InvalidInput.
+    """
     check = Check()
     events, newest = 0, None
     with path.open("rb") as stream:
-        reader = Reader(str(path), stream)
+        reader = Reader(str(path), stream if size is None else Beginning(stream, size))
         for chunk in reader.chunks():
             if wrong := check.wrong(chunk.rows):
                 seq, why = wrong

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ from ledger.archive.check import Check
 from ledger.archive.lines import parse
 from ledger.archive.loader import Loaded, Loader
 from ledger.archive.order import in_tree_order
-from ledger.archive.reader import Checked, Damaged, Reader
+from ledger.archive.reader import Beginning, Checked, Damaged, Reader
 from ledger.bulk import ahead, bulk
 from ledger.checkpoint import peek
 from ledger.errors import LedgerCorrupt
@@ -39,19 +40,24 @@ def import_file(
     reason = f"imported from {path.name}; what was given out since it was written is unknown"
     checked = None
     with (
-        path.open("rb") as source,
-        Checking(path) as check,
+        path.open("rb") as file,
+        Checking(path, size := os.fstat(file.fileno()).st_size) as check,  # a followed export may be growing
         Loader(database, reason=reason, actor=actor) as loader,
     ):
-        reader = Reader(str(path), source)
-        with ahead(reader.chunks(), alone=database.sqlite) as chunks:
-            for chunk in chunks:
-                loader.add(chunk.rows, chunk.hashes, chunk.checkpoints)
-                if checked is None and (checked := check.checked()):
-                    accept(checked)
-                if checked is not None:
-                    loader.commit()
-                progress(len(chunk.rows))
+        reader = Reader(str(path), Beginning(file, size))
+        try:
+            with ahead(reader.chunks(), alone=database.sqlite) as chunks:
+                for chunk in chunks:
+                    loader.add(chunk.rows, chunk.hashes, chunk.checkpoints)
+                    if checked is None and (checked := check.checked()):
+                        accept(checked)
+                    if checked is not None:
+                        loader.commit()
+                    progress(len(chunk.rows))
+        except Exception:
+            if checked is None:
+                check.wait()  # which knows better what is wrong with the file
+            raise
         if checked is None:
             accept(checked := check.wait())
         if reader.vouched != (checked.events, checked.root):

@@ -7,6 +7,7 @@ import os
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import IO
 
@@ -14,7 +15,7 @@ import zstandard
 
 from ledger.archive.lines import SCHEMA
 from ledger.archive.order import BATCHES, CHUNK, Part, in_tree_order, sealed
-from ledger.archive.reader import FORMAT, Damaged, Reader
+from ledger.archive.reader import FORMAT, Beginning, Damaged, Reader
 from ledger.bulk import ahead, bulk
 from ledger.errors import InvalidInput, LedgerCorrupt
 from ledger.events import Cursor, rfc3339
@@ -86,10 +87,24 @@ class Follow:
         self._behind = True
         self._pen = _Pen(self._frame)
         self._frames: list[bytes] = []
-        resumed = self._resume(path)
+        self._path = path
+        self._last: tuple[int, bytes] | None = None  # the newest event of the file, and the hash of its leaf
         self._file = path.open("ab")
-        if not resumed:
-            with database.read() as tx:
+        try:
+            self._begin(path)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _begin(self, path: Path) -> None:
+        try:
+            flock(self._file, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            raise InvalidInput("-o", str(path), "is being followed into by another export") from None
+        except OSError:  # a file system without locks
+            pass
+        if not self._resume(path):
+            with self._database.read() as tx:
                 now = rfc3339(tx.clock())
             head = {"format": FORMAT, "schema": SCHEMA, "events": None, "checkpoint": None, "exportedAt": now}
             self._pen.json(head)
@@ -104,57 +119,60 @@ class Follow:
         written = 0
         while True:
             with self._database.read() as tx:
-                part, cursor = self._next(tx)
+                self._same_ledger(tx)
+                part, seqs, cursor = self._next(tx)
             if not part.data:
                 return written
             self._pen.events(part.data, part.hashes)
             self._cursor = cursor
+            self._last = seqs[-1], part.hashes[-HASH:]
             self._mark()
             written += len(part.data)
 
     def close(self) -> None:
         self._file.close()
 
-    def _next(self, tx: Tx) -> tuple[Part, Cursor]:
+    def _next(self, tx: Tx) -> tuple[Part, Sequence[int], Cursor]:
         if self._behind:
             # What is sealed comes in the order of its seals: that of a ledger that was imported is not that of its xids
             batches = seals.batches(tx, self._pen.tree.size, BATCHES)
             if batches and batches[0].first == self._pen.tree.size:
-                return Part(*sealed(tx, batches)), batches[-1].cursor
+                return Part(*sealed(tx, batches)), batches[-1].seqs, batches[-1].cursor
             self._behind = False
         found = leaves.after(tx, self._cursor, CHUNK)
-        return Part(found.data, leaf_hashes(found.data)), found.cursor() if found.seqs else self._cursor
+        cursor = found.cursor() if found.seqs else self._cursor
+        return Part(found.data, leaf_hashes(found.data)), found.seqs, cursor
 
     def _resume(self, path: Path) -> bool:
         if not path.exists() or not _whole_frames(path):
             return False
         with path.open("rb") as source:
-            reader = Reader(str(path), _Whole(source, _whole_frames(path)))
+            reader = Reader(str(path), Beginning(source, _whole_frames(path)))
             if not reader.header.followed:
                 raise InvalidInput("-o", str(path), "holds a finished export; follow into another file")
-            last: tuple[int, bytes] | None = None
             for chunk in reader.chunks():
                 self._pen.tree.extend(chunk.hashes)
-                last = (chunk.rows[-1][SEQ], chunk.hashes[-HASH:]) if chunk.rows else last
+                if chunk.rows:
+                    self._last = chunk.rows[-1][SEQ], chunk.hashes[-HASH:]
         mark = reader.mark
         if mark is None or mark.events != self._pen.tree.size:
             raise Damaged(str(path), "before its first mark", "begin a new file")
         self._cursor = Cursor(mark.xid, mark.seq)
-        self._same_ledger(path, last)
+        with self._database.read() as tx:
+            self._same_ledger(tx)
         with path.open("r+b") as target:
             target.truncate(_whole_frames(path))
         return True
 
-    def _same_ledger(self, path: Path, last: tuple[int, bytes] | None) -> None:
-        """The newest event of the file (its position and leaf hash) must be the one here, or the file follows another history."""
-        if last is None:
+    def _same_ledger(self, tx: Tx) -> None:
+        """The newest event of the file must be the one here, or the file follows another history."""
+        if self._last is None:
             return
-        seq, digest = last
-        with self._database.read() as tx:
-            here = leaves.by_seq(tx, [seq]).get(seq)
+        seq, digest = self._last
+        here = leaves.by_seq(tx, [seq]).get(seq)
         if here is None or leaf_hash(here) != digest:
             raise InvalidInput(
-                "-o", str(path),
+                "-o", str(self._path),
                 f"follows another ledger, or this one went back in time: its newest event, {seq}, is not the one here",
             )  # fmt: skip
 
@@ -178,19 +196,6 @@ class Follow:
         self._file.write(data)
         self._file.flush()
         os.fsync(self._file.fileno())
-
-
-class _Whole:
-    """The first ``left`` bytes of a file."""
-
-    def __init__(self, source: IO[bytes], left: int) -> None:
-        self._source = source
-        self._left = left
-
-    def read(self, size: int, /) -> bytes:
-        data = self._source.read(min(size, self._left))
-        self._left -= len(data)
-        return data
 
 
 def _whole_frames(path: Path) -> int:

@@ -132,7 +132,9 @@ class _Teller:
             Kind.HELD: "put on hold",
             Kind.FREED: "freed",
         }.get(event.kind, str(event.kind))
-        why = REASONS.get(event.reason or "", f"“{event.reason}”" if event.reason else "no reason given")
+        why = f"“{event.reason}”" if event.reason else "no reason given"
+        if not (event.actor or "").startswith("cli/"):  # there it is a person's word, whatever it is
+            why = REASONS.get(event.reason or "", why)
         by = f", by {event.actor}" if event.actor else ""
         return f"So since {self._when(event.at)}: {done} ({why}{by}; event {event.seq})."
 
@@ -157,7 +159,10 @@ class _Teller:
                         "evidence that the pod has ended. A relaunched pod of the same name takes it over."
                     )
                 else:
-                    yield "It stays so until it is released: an owner that is no pod is never swept."
+                    yield (
+                        "It stays so until it is released, or until the pool is full and whoever gives evidence says that this "
+                        "owner has ended. No sweep takes it: its owner is no pod."
+                    )
             case State.HELD:
                 span = f"until {self.moment(until)}" if until else "while its owner exists"
                 yield f"It is kept for that owner {span}; nobody else gets it."

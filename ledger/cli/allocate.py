@@ -50,8 +50,8 @@ def command(
 ) -> int:
     """Give out one address of each family of a pool (of each of several pools), by hand.
 
-    The owner is a --name for what is no pod, which nothing but `release` ever takes it from; or a --pod that will get the
-    address when it is launched. Asking again for the same owner gives the same answer and writes nothing.
+    The owner is a --name for what is no pod, from which no sweep takes it (`release` does, and a full pool where evidence names
+    it as ended); or a --pod that will get the address when it is launched. Asking again for the same owner gives the same answer and writes nothing.
 
     \b
     Examples:

@@ -68,14 +68,17 @@ def command(invocation: Invocation, /, output: str, follow: bool, interval: floa
         with invocation.progress("exporting", total(database)) as done:
             if output == "-":
                 written = export(database, _ours(sys.stdout.buffer, "stdout"), done)
+            elif Path(output).exists() and not Path(output).is_file():  # a pipe, a device
+                with Path(output).open("wb") as out:
+                    written = export(database, _ours(out, output), done)
             else:
-                beside = Path(f"{output}.partial")
+                beside = Path(f"{Path(output).resolve()}.partial")
                 try:
                     with beside.open("wb") as out:
                         written = export(database, _ours(out, output), done)
                         out.flush()
                         os.fsync(out.fileno())
-                    beside.replace(output)
+                    beside.replace(Path(output).resolve())
                 finally:
                     beside.unlink(missing_ok=True)
     click.echo(f"Exported {written.events:,} events; root {written.root.hex()}.", err=True)

@@ -55,9 +55,9 @@ def _load(invocation: Invocation, path: Path, keys: tuple[str, ...]) -> int:
     from ledger.checkpoint import open_checkpoint
     from ledger.merkle import NotProven
 
-    if str(path) == "-":
+    if str(path) == "-" or (path.exists() and not path.is_file() and not path.is_dir()):
         raise click.UsageError(
-            "an export is read twice, to check it before it is in the ledger: name a file, not stdin"
+            "an export is read twice, to check it before it is in the ledger: name a file, not stdin or a pipe"
         )
     verifiers = [verifier(key) for key in keys]
 

@@ -118,7 +118,8 @@ class Root(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             result = super().invoke(ctx)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # it may have been closed
+                sys.stdout.flush()
         except Exception as error:
             lost = error.__cause__ if isinstance(error, click.ClickException) else error
             if isinstance(lost, OSError) and lost.filename is None:  # of the answer's own way out

@@ -7,6 +7,7 @@ text that is never wrapped or cut.
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -56,7 +57,7 @@ class Printer:
     ) -> None:
         self.output = output
         self._color = color
-        self._stream = stream or sys.stdout
+        self._stream = stream or sys.stdout or io.StringIO()  # it was closed: nobody listens
         self.terminal = self._stream.isatty() if terminal is None else terminal
 
     def rows(
@@ -102,6 +103,8 @@ class Printer:
                 self._csv(page, fields, header=first)
             else:
                 for row in page:
+                    if self.output == "yaml":
+                        self.line("---")
                     self._one(row)
             first = False
             self._stream.flush()

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from ledger.errors import Fenced
 from ledger.events import rfc3339
-from ledger.schema import fence
+from ledger.schema import fence, ledger, pool
 from ledger.store.database import Tx
 
 
@@ -44,3 +44,9 @@ def refuse(tx: Tx) -> None:
     newest = turns(tx)
     if newest and newest[0].raised:
         raise Fenced(newest[0].reason, rfc3339(newest[0].at))
+
+
+def half_imported(tx: Tx) -> bool:
+    """Whether an import began here and did not end, as far as can be told at once: there are events, but no pool was made yet."""
+    made = tx.execute(sa.select(1).select_from(pool).where(pool.c.version > 0).limit(1)).first()
+    return made is None and tx.execute(sa.select(1).select_from(ledger).limit(1)).first() is not None

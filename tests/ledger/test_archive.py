@@ -25,7 +25,7 @@ from ledger.archive.transfer import import_file, replay_into
 from ledger.archive.writer import Follow, export
 from ledger.book import Book
 from ledger.claims import Claim, Node
-from ledger.errors import InvalidInput, InvalidRequest, LedgerCorrupt, LedgerError
+from ledger.errors import InvalidInput, InvalidRequest, LedgerCorrupt, LedgerError, Unfinished
 from ledger.events import Attachment, Owner
 from ledger.merkle import TILE, NotProven, leaf_hashes
 from ledger.note import SignerKey
@@ -293,14 +293,72 @@ def test_what_is_refused_while_it_is_loaded_leaves_nothing(
 
 
 @pytest.mark.usefixtures("beside")
+def test_what_no_database_takes_is_said_by_the_check(
+    sqlite: Database, target: Database, tmp_path: Path
+) -> None:
+    """The database refuses it first, in words that say nothing of the file."""
+    for table in ("seal", "seal_node", "checkpoint"):
+        tamper(sqlite, table, f"DELETE FROM {table}")
+    tamper(
+        sqlite,
+        "ledger",
+        "UPDATE ledger SET ip = '10.0.300.1' WHERE seq = (SELECT min(seq) FROM ledger WHERE ip IS NOT NULL)",
+    )
+    with pytest.raises(Damaged, match=r"at event \d+: .*10\.0\.300\.1"):
+        import_file(target, written(sqlite, tmp_path / "forged.zst"), actor="test")
+    assert blank(target)
+
+
+def test_a_followed_export_that_grows_is_imported_as_it_was_at_the_start(
+    sqlite: Database, empty: Callable[[], Database], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ledger.archive.reader.TAKE", 100)
+    file = tmp_path / "followed.zst"
+    following = Follow(sqlite, file)
+    following.step()
+    events, book = following.events, Book(sqlite, actor="test")
+
+    def goes_on(checked: Checked) -> None:
+        book.allocate(claim(9000))
+        following.step()
+
+    loaded, _ = import_file(empty(), file, actor="test", accept=goes_on)
+    assert loaded.events == events < following.events
+    following.close()
+
+
+@pytest.mark.usefixtures("beside")
 def test_a_check_that_is_killed_is_said(sqlite: Database, tmp_path: Path) -> None:
     file = written(sqlite, tmp_path / "ledger.zst")
-    with Checking(file) as check:
+    with Checking(file, file.stat().st_size) as check:
         (process,) = multiprocessing.active_children()
         process.kill()  # long before it is ready: it is an interpreter that starts
         with pytest.raises(LedgerError, match="was ended"):
             check.wait()
     assert multiprocessing.active_children() == []
+
+
+def test_over_half_an_import_nothing_is_written(
+    sqlite: Database, target: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ledger.archive.reader.TAKE", 100)
+    file = written(sqlite, tmp_path / "ledger.zst")
+
+    def stop(events: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        import_file(target, file, actor="test", progress=stop)
+    for change in (
+        lambda: Book(target, actor="test").apply_pool(pools.from_object(pool("other", "10.9.0.0/24"))),
+        lambda: Book(target, actor="test").apply_pool(pools.from_object(pool("p", "10.0.0.0/22"))),
+        lambda: fence.lift(target, reason="r", actor="a"),
+    ):
+        with pytest.raises(Unfinished, match="import` it again"):
+            change()
+    import_file(target, file, actor="test")
+    assert fence.lift(target, reason="r", actor="a")
+    assert tree(target) == tree(sqlite) and state(target) == state(sqlite)
 
 
 def test_another_file_cannot_go_on_with_an_interrupted_import(
@@ -529,3 +587,26 @@ def test_a_file_that_follows_another_ledger_is_left_alone(
         Follow(other, file)
     with pytest.raises(InvalidInput, match="holds a finished export"):
         Follow(sqlite, written(sqlite, tmp_path / "finished.zst"))
+
+
+def test_two_do_not_follow_into_one_file(sqlite: Database, tmp_path: Path) -> None:
+    following = Follow(sqlite, tmp_path / "followed.zst")
+    following.step()
+    with pytest.raises(InvalidInput, match="by another export"):
+        Follow(sqlite, tmp_path / "followed.zst")
+    following.close()
+    Follow(sqlite, tmp_path / "followed.zst").close()
+
+
+def test_a_ledger_that_goes_back_in_time_while_it_is_followed_is_not_spliced(
+    sqlite: Database, tmp_path: Path
+) -> None:
+    book = Book(sqlite, actor="test")
+    following = Follow(sqlite, tmp_path / "followed.zst")
+    following.step()
+    book.allocate(claim(9000))
+    following.step()
+    tamper(sqlite, "ledger", "DELETE FROM ledger WHERE seq = (SELECT max(seq) FROM ledger)")
+    with pytest.raises(InvalidInput, match="went back in time"):
+        following.step()
+    following.close()

@@ -41,7 +41,7 @@ def test_an_address_in_use(told: Chronicle) -> None:
         "that the pod has ended. A relaunched pod of the same name takes it over."
     )
     assert "allocated to owner 'router'" in explain(told, "10.8.0.2")
-    assert "never swept" in explain(told, "10.8.0.2")
+    assert "No sweep takes it: its owner is no pod." in explain(told, "10.8.0.2")
 
 
 def test_a_cooling_address_says_until_when_and_then_that_it_is_due(told: Chronicle) -> None:
