@@ -113,6 +113,8 @@ class Sealer:
     def _cycle(self, progress: Callable[[int], object]) -> Sealed:
         kept = self._kept()
         with self._database.read() as tx:
+            if stream.foreign(tx):
+                raise LedgerCorrupt(f"nothing is sealed here: {stream.FOREIGN}")
             size, cursor = seals.end(tx)
             read = seals.tiles(tx)
             self._check_signed(size, read, kept)
@@ -126,9 +128,10 @@ class Sealer:
                 batches = seals.in_tiles(size, found.seqs, hashes, found.cursor)
                 try:
                     with self._database.begin() as tx:
-                        if seals.end(tx)[0] != size:
+                        again = seals.sealed_already(tx, found.seqs)
+                        if seals.end(tx)[0] != size:  # asked last, for another may seal in between
                             raise Conflict("another sealer was faster")
-                        if again := seals.sealed_already(tx, found.seqs):
+                        if again:
                             raise LedgerCorrupt(
                                 f"event {again} is sealed already, but stands behind what was sealed; run `ipam-ledger verify`",
                                 seq=again,

@@ -40,6 +40,8 @@ def checks(keys: Sequence[VerifierKey] = (), outside: Outside | None = None) -> 
 
 
 def events(tx: Tx, progress: Progress) -> Iterator[Finding]:
+    if stream.foreign(tx):
+        yield Finding(f"nothing more can be sealed here: {stream.FOREIGN}")
     tree, seen = GrowingTree(), _Seen()
     expected = _nodes(tx)
     with ahead(_stored(tx)) as stored:

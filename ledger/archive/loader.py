@@ -83,6 +83,11 @@ class Loader:
             self._skip(hashes[: skip * HASH])
         self._write(rows[skip:], hashes[skip * HASH :])
 
+    @property
+    def size(self) -> int:
+        """How many events came."""
+        return self._tree.size
+
     def commit(self) -> None:
         """What came is in the database; another import of the same goes on behind it."""
         self._open.close()

@@ -18,7 +18,7 @@ from ledger.checkpoint import peek
 from ledger.errors import LedgerCorrupt
 from ledger.events import rfc3339
 from ledger.merkle import HASH
-from ledger.store import Database
+from ledger.store import Database, stream
 from ledger.store.stream import AT
 
 Progress = Callable[[int], object]
@@ -99,4 +99,8 @@ def replay_into(
             loader.add(rows, hashes, [(peek(note.note), note.note)] if note and complete else [])
             loader.commit()
             progress(len(rows))
+        if until is None and loader.size != (there := stream.count(tx)):
+            raise LedgerCorrupt(
+                f"the ledger holds {there} events, but {loader.size} of them can be read in order; run `ipam-ledger verify`"
+            )
         return loader.finish()

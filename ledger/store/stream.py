@@ -156,6 +156,21 @@ def count(tx: Tx) -> int:
     return int(tx.execute(sa.select(sa.func.count()).select_from(ledger)).scalar_one())
 
 
+def foreign(tx: Tx) -> bool:
+    """Whether an event names a transaction that this server has not begun: then it was restored here from another's dump, and
+    the order of commits cannot be told."""
+    if tx.sqlite:
+        return False
+    query = "SELECT EXISTS (SELECT 1 FROM ledger WHERE xid >= pg_snapshot_xmax(pg_current_snapshot()))"
+    return bool(tx.connection.exec_driver_sql(query).scalar_one())
+
+
+FOREIGN = (
+    "its events name transactions that this server has not begun (pg_dump?), so what is written now cannot be put in order behind "
+    "them: `ipam-ledger replay --into` a new database, and go on there"
+)
+
+
 def cursor_of(row: Row) -> Cursor:
     return Cursor(row[XID], row[SEQ])
 

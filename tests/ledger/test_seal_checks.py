@@ -149,6 +149,21 @@ def test_nothing_is_sealed_twice(postgres_url: str) -> None:
     database.close()
 
 
+def test_another_servers_transactions_are_noticed(postgres_url: str) -> None:
+    """As after a restored pg_dump: what is committed next would stand before what was sealed."""
+    database = Database(postgres_url)
+    Book(database, actor="test").apply_pool(pools.from_object(POOL))
+    write(Book(database, actor="test"), 0, 10)
+    sealer = Sealer(database, key=KEY)
+    sealer.seal()
+    tamper(database, "ledger", "UPDATE ledger SET xid = (xid::text::bigint + 1000000)::text::xid8")
+    write(Book(database, actor="test"), 10, 1)
+    with pytest.raises(LedgerCorrupt, match="pg_dump"):
+        sealer.seal()
+    assert any("replay --into" in what for what in found(database))
+    database.close()
+
+
 def test_an_outside_checkpoint_that_is_no_text_is_a_finding(database: Database, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint"
     path.write_bytes(b"\xff\xfe\x00")
