@@ -115,53 +115,52 @@ def test_a_changed_order_is_found(database: Database) -> None:
         assert any(says in what for what in found(database)), columns
 
 
-def test_what_postgresqls_own_words_leave_out_is_in_the_leaf(postgres_url: str) -> None:
-    """An era, and the prefix length of an address."""
+SMALL = 11
+"""Events of ``small``."""
+
+
+@pytest.fixture
+def small(postgres_url: str) -> Iterator[Database]:
+    """A sealed ledger on PostgreSQL."""
     database = Database(postgres_url)
-    Book(database, actor="test").apply_pool(pools.from_object(POOL))
-    write(Book(database, actor="test"), 0, 10)
+    book = Book(database, actor="test")
+    book.apply_pool(pools.from_object(POOL))
+    write(book, 0, SMALL - 1)
     Sealer(database, key=KEY).seal()
+    yield database
+    database.close()
+
+
+def test_what_postgresqls_own_words_leave_out_is_in_the_leaf(small: Database) -> None:
+    """An era, and the prefix length of an address."""
     tamper(
-        database,
+        small,
         "ledger",
         "UPDATE ledger SET at = (to_char(at, 'YYYY-MM-DD HH24:MI:SS.US') || '+00 BC')::timestamptz WHERE seq = 3",
     )
-    tamper(database, "ledger", "UPDATE ledger SET ip = set_masklen(ip, 24) WHERE seq = 5")
-    said = found(database)
+    tamper(small, "ledger", "UPDATE ledger SET ip = set_masklen(ip, 24) WHERE seq = 5")
+    said = found(small)
     for seq in (3, 5):
         assert any(what.startswith(f"event {seq} ") and "is not what was sealed" in what for what in said), (
             said
         )
-    database.close()
 
 
-def test_nothing_is_sealed_twice(postgres_url: str) -> None:
-    database = Database(postgres_url)
-    Book(database, actor="test").apply_pool(pools.from_object(POOL))
-    write(Book(database, actor="test"), 0, 10)
-    sealer = Sealer(database, key=KEY)
-    size = sealer.seal().size
-    tamper(database, "ledger", "UPDATE ledger SET xid = pg_current_xact_id() WHERE seq = 3")
+def test_nothing_is_sealed_twice(small: Database) -> None:
+    tamper(small, "ledger", "UPDATE ledger SET xid = pg_current_xact_id() WHERE seq = 3")
     with pytest.raises(LedgerCorrupt, match="event 3 is sealed already"):
-        sealer.seal()
-    with database.read() as tx:
-        assert seals.end(tx)[0] == size
-    database.close()
+        Sealer(small, key=KEY).seal()
+    with small.read() as tx:
+        assert seals.end(tx)[0] == SMALL
 
 
-def test_another_servers_transactions_are_noticed(postgres_url: str) -> None:
+def test_another_servers_transactions_are_noticed(small: Database) -> None:
     """As after a restored pg_dump: what is committed next would stand before what was sealed."""
-    database = Database(postgres_url)
-    Book(database, actor="test").apply_pool(pools.from_object(POOL))
-    write(Book(database, actor="test"), 0, 10)
-    sealer = Sealer(database, key=KEY)
-    sealer.seal()
-    tamper(database, "ledger", "UPDATE ledger SET xid = (xid::text::bigint + 1000000)::text::xid8")
-    write(Book(database, actor="test"), 10, 1)
+    tamper(small, "ledger", "UPDATE ledger SET xid = (xid::text::bigint + 1000000)::text::xid8")
+    write(Book(small, actor="test"), 10, 1)
     with pytest.raises(LedgerCorrupt, match="pg_dump"):
-        sealer.seal()
-    assert any("replay --into" in what for what in found(database))
-    database.close()
+        Sealer(small, key=KEY).seal()
+    assert any("replay --into" in what for what in found(small))
 
 
 def test_an_outside_checkpoint_that_is_no_text_is_a_finding(database: Database, tmp_path: Path) -> None:
