@@ -15,7 +15,7 @@ from ledger.archive.order import in_tree_order
 from ledger.archive.reader import Beginning, Checked, Damaged, Reader
 from ledger.bulk import ahead, bulk
 from ledger.checkpoint import peek
-from ledger.errors import LedgerCorrupt
+from ledger.errors import LedgerCorrupt, LedgerError
 from ledger.events import rfc3339
 from ledger.merkle import HASH
 from ledger.store import Database, stream
@@ -54,7 +54,9 @@ def import_file(
                     if checked is not None:
                         loader.commit()
                     progress(len(chunk.rows))
-        except Exception:
+        except LedgerError:
+            raise
+        except Exception:  # of the database, which does not take what the file holds
             if checked is None:
                 check.wait()  # which knows better what is wrong with the file
             raise
