@@ -40,7 +40,7 @@ SHAPE = st.builds(
     st.booleans(),
     st.booleans(),
 )
-EXAMPLES = int(os.environ.get("IPAM_LEDGER_TEST_EXAMPLES", "50"))
+EXAMPLES = int(os.environ.get("IPAM_LEDGER_TEST_EXAMPLES", "30"))
 """More of them for a longer search; read here, for the tests' own environment is cleared of ours."""
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
-from tests.servers.agent import Agent, installed
+from tests.ledger.cli import Cli
+from tests.servers.agent import Agent
 
 
 class Ipam(ABC):
@@ -124,40 +124,29 @@ class Ours(Ipam):
             "metadata": {"name": "ippool"},
             "spec": {"ipPoolSubs": list(subs), **spec},
         }
-        self.ledger("pool", "apply", "-f", "-", "--db", self.url, stdin=json.dumps(pool))
+        self.ledger("pool", "apply", "-f", "-", stdin=json.dumps(pool))
 
     def who_had(self, ip: str) -> dict[str, Any] | None:
         """Who holds an address now, as ``who-had`` tells it."""
-        told: dict[str, Any] | None = json.loads(self.ledger("who-had", ip, "-o", "json", "--db", self.url))
+        told: dict[str, Any] | None = json.loads(self.ledger("who-had", ip, "-o", "json"))
         return told if told and told["until"] is None else None
 
     def history(self, ip: str) -> list[dict[str, Any]]:
         """The events of an address, oldest first."""
-        told: list[dict[str, Any]] = json.loads(self.ledger("history", ip, "-o", "json", "--db", self.url))
+        told: list[dict[str, Any]] = json.loads(self.ledger("history", ip, "-o", "json"))
         return told
 
     def verify(self) -> None:
         """The ledger replays to the live state."""
-        self.ledger("verify", "--db", self.url)
+        self.ledger("verify")
 
     def holder(self, ip: str) -> str | None:
         told = self.who_had(ip)
         return told["containerID"] if told else None
 
     def forget(self, ip: str) -> None:
-        self.ledger("release", ip, "--reason", "a test takes it away", "--db", self.url)
+        self.ledger("release", ip, "--reason", "a test takes it away")
 
     def ledger(self, *argv: str, stdin: str | None = None) -> str:
-        """Run ``ipam-ledger``; what it printed."""
-        done = subprocess.run(
-            [installed("ipam-ledger"), *argv],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, (
-            f"ipam-ledger {' '.join(argv)}: {done.returncode}\n{done.stdout}{done.stderr}"
-        )
-        return done.stdout
+        """What ``ipam-ledger`` prints, run within the test's process."""
+        return Cli(self.url)(*argv, stdin=stdin).out

@@ -5,9 +5,8 @@ from __future__ import annotations
 import io
 import json
 import multiprocessing
-import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -19,132 +18,17 @@ from ledger import fence, pools
 from ledger.archive.beside import Checking
 from ledger.archive.lines import parse
 from ledger.archive.loader import Loader
-from ledger.archive.order import in_tree_order
 from ledger.archive.reader import Checked, Damaged, check_file
 from ledger.archive.transfer import import_file, replay_into
 from ledger.archive.writer import Follow, export
 from ledger.book import Book
-from ledger.claims import Claim, Node
 from ledger.errors import InvalidInput, InvalidRequest, LedgerCorrupt, LedgerError, Unfinished
-from ledger.events import Attachment, Owner
 from ledger.merkle import TILE, NotProven, leaf_hashes
-from ledger.note import SignerKey
 from ledger.schema import ledger
 from ledger.seal import Sealer
-from ledger.seal_checks import checks
 from ledger.store import Database, fences, load, seals
-from ledger.verify import CHECKS, verify
+from tests.ledger.archive.sample import KEY, claim, lines, pool, save, state, tree, write, written, wrong
 from tests.ledger.tamper import tamper, text
-
-KEY = SignerKey("ledger.example/1", bytes(range(32)))
-
-
-def pool(name: str, range_: str, **more: object) -> dict[str, object]:
-    return {"apiVersion": "ipam.k8s.io/v1alpha1", "kind": "IPPool", "metadata": {"name": name},
-            "spec": {"ipPoolSubs": [{"range": range_}], **more}}  # fmt: skip
-
-
-def claim(n: int, name: str = "p", namespace: str | None = "default") -> Claim:
-    owner = (
-        Owner(namespace, f"web-{n}", f"uid{n}")
-        if namespace
-        else Owner(None, 'a "name" \\ of\tmany\u2028', None)
-    )
-    return Claim(
-        (name,),
-        owner,
-        Attachment(f"c{n}", "eth0" if namespace else "", "net" if namespace else ""),
-        Node("node1"),
-    )
-
-
-def write(database: Database) -> None:
-    """Some of everything: pools that come, change and go, plain and odd owners, cooling, IPv6, seals, a tail."""
-    book = Book(database, actor="test")
-    for spec in (
-        pool("p", "10.0.0.0/22"),
-        pool("cool", "10.1.0.0/24", cooldownSeconds=3600),
-        pool("six", "fd00::/64"),
-    ):
-        book.apply_pool(pools.from_object(spec))
-    sealer = Sealer(database, key=KEY)
-    book.allocate_many([claim(n) for n in range(300)])
-    sealer.seal()
-    book.release_many([claim(n).attachment for n in range(0, 300, 3)])
-    book.allocate_many(
-        [claim(1000 + n, "cool") for n in range(20)] + [claim(2000 + n, "six") for n in range(20)]
-    )
-    sealer.seal()
-    book.release_many([claim(1000 + n).attachment for n in range(5)])
-    book.allocate(claim(5000, namespace=None))
-    book.apply_pool(pools.from_object(pool("cool", "10.1.0.0/23", cooldownSeconds=60)))
-    book.apply_pool(pools.from_object(pool("gone", "10.2.0.0/28")))
-    book.delete_pool("gone")
-
-
-@pytest.fixture
-def database(db_url: str) -> Iterator[Database]:
-    database = Database(db_url)
-    write(database)
-    yield database
-    database.close()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    if request.param == "sqlite":
-        database = Database(f"sqlite:///{tmp_path / 'target.db'}")
-        database.require_head()
-    else:
-        make, template = (
-            request.getfixturevalue("fresh_postgres"),
-            request.getfixturevalue("migrated_template"),
-        )
-        database = Database(make(template))
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def sqlite(sqlite_url: str) -> Iterator[Database]:
-    database = Database(sqlite_url)
-    write(database)
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def empty(tmp_path: Path) -> Iterator[Callable[[], Database]]:
-    made: list[Database] = []
-
-    def make() -> Database:
-        made.append(Database(f"sqlite:///{tmp_path / f'empty{len(made)}.db'}"))
-        made[-1].require_head()
-        return made[-1]
-
-    yield make
-    for database in made:
-        database.close()
-
-
-def tree(database: Database) -> list[bytes]:
-    with database.read() as tx:
-        return [leaf for part in in_tree_order(tx) for leaf in part.data]
-
-
-def state(database: Database) -> list[tuple[object, ...]]:
-    columns = "version, state, owner, namespace, pod, pod_uid, container_id, if_name, network, node"
-    ip = "a.ip" if database.sqlite else "host(a.ip)"
-    with database.read() as tx:
-        rows = tx.connection.exec_driver_sql(
-            f"SELECT p.name, {ip}, {columns.replace('version', 'a.version')} FROM address a JOIN pool p ON p.id = a.pool_id WHERE a.version > 0"
-        )
-        return sorted((tuple(row) for row in rows), key=str)
-
-
-def wrong(database: Database) -> list[str]:
-    report = verify(database, (*CHECKS, *checks([KEY.verifier])))
-    return [finding.what for checked in report.checked for finding in checked.findings]
 
 
 def blank(database: Database) -> bool:
@@ -152,22 +36,6 @@ def blank(database: Database) -> bool:
     found = {index["name"] for index in sa.inspect(database.engine).get_indexes("ledger")}
     with database.read() as tx:
         return load.is_empty(tx) and not fences.turns(tx) and found >= {i.name for i in ledger.indexes}
-
-
-def written(database: Database, path: Path) -> Path:
-    with path.open("wb") as out:
-        export(database, out)
-    return path
-
-
-def lines(path: Path) -> list[bytes]:
-    with path.open("rb") as source:
-        return zstandard.ZstdDecompressor().stream_reader(source).read().split(b"\n")[:-1]
-
-
-def save(path: Path, content: list[bytes]) -> Path:
-    path.write_bytes(zstandard.ZstdCompressor(write_checksum=True).compress(b"\n".join(content) + b"\n"))
-    return path
 
 
 def test_an_import_is_the_ledger_again(database: Database, target: Database, tmp_path: Path) -> None:
@@ -505,108 +373,3 @@ def test_a_ledger_that_was_changed_is_not_exported(sqlite: Database) -> None:
     tamper(sqlite, "ledger", "UPDATE ledger SET node = 'x' WHERE seq = 42")
     with pytest.raises(LedgerCorrupt, match="event 42 is not what was sealed as entry 41"):
         export(sqlite, io.BytesIO())
-
-
-# Following ----------------------------------------------------------------------------------------------------
-
-
-def test_a_followed_export_has_what_was_committed_and_is_gone_on_with(
-    database: Database, tmp_path: Path
-) -> None:
-    file = tmp_path / "followed.zst"
-    follow = Follow(database, file)
-    assert follow.step() == len(tree(database))
-    book = Book(database, actor="test")
-    book.allocate(claim(7000))
-    assert follow.step() == 1
-    assert follow.step() == 0
-    follow.close()
-    before = file.stat().st_size
-    book.allocate(claim(7001))
-    follow = Follow(database, file)
-    follow.step()
-    follow.close()
-    os.truncate(file, (before + file.stat().st_size) // 2)  # killed amid a frame
-    checked = check_file(file)
-    events = checked.events
-    assert checked.header.followed and events == len(tree(database)) - 1
-    assert checked.note is not None and checked.note.startswith(
-        f"the file ends amid a batch after {events:,} events"
-    )
-    again = Follow(database, file)
-    assert again.events == events
-    assert again.step() == 1
-    again.close()
-    assert (check_file(file).events, check_file(file).note) == (events + 1, None)
-
-
-def test_a_followed_export_restores_the_ledger(sqlite: Database, target: Database, tmp_path: Path) -> None:
-    follow = Follow(sqlite, tmp_path / "followed.zst")
-    follow.step()
-    follow.close()
-    import_file(target, tmp_path / "followed.zst", actor="test")
-    assert tree(target) == tree(sqlite) and state(target) == state(sqlite) and wrong(target) == []
-
-
-def test_a_followed_export_cut_anywhere_holds_what_its_last_mark_vouches_for(
-    sqlite: Database, tmp_path: Path
-) -> None:
-    file = tmp_path / "followed.zst"
-    follow = Follow(sqlite, file)
-    book = Book(sqlite, actor="test")
-    sizes = []
-    for n in range(6):
-        book.allocate(claim(8000 + n))
-        follow.step()
-        sizes.append((file.stat().st_size, follow.events))
-    follow.close()
-    whole = file.read_bytes()
-    cut = tmp_path / "cut.zst"
-    for end in range(sizes[0][0], len(whole) + 1, 31):
-        cut.write_bytes(whole[:end])
-        expected = max(events for size, events in sizes if size <= end)
-        # The mark vouches for its batch as soon as it is whole; only the frame's checksum may be missing then
-        assert expected <= check_file(cut).events <= expected + 1
-        resumed = Follow(sqlite, cut)
-        assert resumed.events == expected
-        resumed.step()
-        resumed.close()
-        assert (check_file(cut).events, check_file(cut).note) == (sizes[-1][1], None)
-
-
-def test_a_file_that_follows_another_ledger_is_left_alone(
-    sqlite: Database, empty: Callable[[], Database], tmp_path: Path
-) -> None:
-    file = tmp_path / "followed.zst"
-    follow = Follow(sqlite, file)
-    follow.step()
-    follow.close()
-    other = empty()
-    write(other)
-    with pytest.raises(InvalidInput, match="follows another ledger, or this one went back in time"):
-        Follow(other, file)
-    with pytest.raises(InvalidInput, match="holds a finished export"):
-        Follow(sqlite, written(sqlite, tmp_path / "finished.zst"))
-
-
-def test_two_do_not_follow_into_one_file(sqlite: Database, tmp_path: Path) -> None:
-    following = Follow(sqlite, tmp_path / "followed.zst")
-    following.step()
-    with pytest.raises(InvalidInput, match="by another export"):
-        Follow(sqlite, tmp_path / "followed.zst")
-    following.close()
-    Follow(sqlite, tmp_path / "followed.zst").close()
-
-
-def test_a_ledger_that_goes_back_in_time_while_it_is_followed_is_not_spliced(
-    sqlite: Database, tmp_path: Path
-) -> None:
-    book = Book(sqlite, actor="test")
-    following = Follow(sqlite, tmp_path / "followed.zst")
-    following.step()
-    book.allocate(claim(9000))
-    following.step()
-    tamper(sqlite, "ledger", "DELETE FROM ledger WHERE seq = (SELECT max(seq) FROM ledger)")
-    with pytest.raises(InvalidInput, match="went back in time"):
-        following.step()
-    following.close()

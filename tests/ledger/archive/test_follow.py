@@ -1,0 +1,120 @@
+"""``export --follow`` holds what was committed, wherever it is cut, and never splices two histories."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ledger.archive.reader import check_file
+from ledger.archive.transfer import import_file
+from ledger.archive.writer import Follow
+from ledger.book import Book
+from ledger.errors import InvalidInput
+from ledger.store import Database
+from tests.ledger.archive.sample import claim, state, tree, write, written, wrong
+from tests.ledger.tamper import tamper
+
+
+def test_a_followed_export_has_what_was_committed_and_is_gone_on_with(
+    database: Database, tmp_path: Path
+) -> None:
+    file = tmp_path / "followed.zst"
+    follow = Follow(database, file)
+    assert follow.step() == len(tree(database))
+    book = Book(database, actor="test")
+    book.allocate(claim(7000))
+    assert follow.step() == 1
+    assert follow.step() == 0
+    follow.close()
+    before = file.stat().st_size
+    book.allocate(claim(7001))
+    follow = Follow(database, file)
+    follow.step()
+    follow.close()
+    os.truncate(file, (before + file.stat().st_size) // 2)  # killed amid a frame
+    checked = check_file(file)
+    events = checked.events
+    assert checked.header.followed and events == len(tree(database)) - 1
+    assert checked.note is not None and checked.note.startswith(
+        f"the file ends amid a batch after {events:,} events"
+    )
+    again = Follow(database, file)
+    assert again.events == events
+    assert again.step() == 1
+    again.close()
+    assert (check_file(file).events, check_file(file).note) == (events + 1, None)
+
+
+def test_a_followed_export_restores_the_ledger(sqlite: Database, target: Database, tmp_path: Path) -> None:
+    follow = Follow(sqlite, tmp_path / "followed.zst")
+    follow.step()
+    follow.close()
+    import_file(target, tmp_path / "followed.zst", actor="test")
+    assert tree(target) == tree(sqlite) and state(target) == state(sqlite) and wrong(target) == []
+
+
+def test_a_followed_export_cut_anywhere_holds_what_its_last_mark_vouches_for(
+    sqlite: Database, tmp_path: Path
+) -> None:
+    file = tmp_path / "followed.zst"
+    follow = Follow(sqlite, file)
+    book = Book(sqlite, actor="test")
+    sizes = []
+    for n in range(6):
+        book.allocate(claim(8000 + n))
+        follow.step()
+        sizes.append((file.stat().st_size, follow.events))
+    follow.close()
+    whole = file.read_bytes()
+    cut = tmp_path / "cut.zst"
+    for end in range(sizes[0][0], len(whole) + 1, 47):
+        cut.write_bytes(whole[:end])
+        expected = max(events for size, events in sizes if size <= end)
+        # The mark vouches for its batch as soon as it is whole; only the frame's checksum may be missing then
+        assert expected <= check_file(cut).events <= expected + 1
+        resumed = Follow(sqlite, cut)
+        assert resumed.events == expected
+        resumed.step()
+        resumed.close()
+        assert (check_file(cut).events, check_file(cut).note) == (sizes[-1][1], None)
+
+
+def test_a_file_that_follows_another_ledger_is_left_alone(
+    sqlite: Database, empty: Callable[[], Database], tmp_path: Path
+) -> None:
+    file = tmp_path / "followed.zst"
+    follow = Follow(sqlite, file)
+    follow.step()
+    follow.close()
+    other = empty()
+    write(other)
+    with pytest.raises(InvalidInput, match="follows another ledger, or this one went back in time"):
+        Follow(other, file)
+    with pytest.raises(InvalidInput, match="holds a finished export"):
+        Follow(sqlite, written(sqlite, tmp_path / "finished.zst"))
+
+
+def test_two_do_not_follow_into_one_file(sqlite: Database, tmp_path: Path) -> None:
+    following = Follow(sqlite, tmp_path / "followed.zst")
+    following.step()
+    with pytest.raises(InvalidInput, match="by another export"):
+        Follow(sqlite, tmp_path / "followed.zst")
+    following.close()
+    Follow(sqlite, tmp_path / "followed.zst").close()
+
+
+def test_a_ledger_that_goes_back_in_time_while_it_is_followed_is_not_spliced(
+    sqlite: Database, tmp_path: Path
+) -> None:
+    book = Book(sqlite, actor="test")
+    following = Follow(sqlite, tmp_path / "followed.zst")
+    following.step()
+    book.allocate(claim(9000))
+    following.step()
+    tamper(sqlite, "ledger", "DELETE FROM ledger WHERE seq = (SELECT max(seq) FROM ledger)")
+    with pytest.raises(InvalidInput, match="went back in time"):
+        following.step()
+    following.close()
