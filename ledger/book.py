@@ -514,10 +514,10 @@ class Book:
         return pool or self._read(lambda tx: self._pool(tx, name))
 
     def _pools_with(self, tx: Tx, ip: str, name: str | None) -> list[Pool]:
-        names = [name] if name else [row.name for row in rows.live_pools(tx)]
+        names = [row.name for row in rows.live_pools(tx)] if name is None else [name]
         found = [pool for each in names for pool in (self._pool(tx, each),) if pool.spec.sub_around(ip)]
         if not found:
-            raise AddressOutsidePool(name, ip) if name else UnknownAddress(ip)
+            raise UnknownAddress(ip) if name is None else AddressOutsidePool(name, ip)
         return found
 
     def _again(self, attempt: Callable[[], T]) -> T:

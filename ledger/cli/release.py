@@ -45,7 +45,7 @@ def command(
 
     if sum((bool(ips), name is not None, pod is not None)) != 1:
         raise click.UsageError("say what: addresses, or --name, or --pod")
-    if pool and not ips:
+    if pool is not None and not ips:
         raise click.UsageError("--pool goes with addresses")
     events: list[Event] = []
     try:

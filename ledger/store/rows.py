@@ -15,7 +15,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from ledger.events import Attachment, Event, Owner, State, holder, owner_key
+from ledger.events import Attachment, Event, Owner, State, holder, owner_key, storable
 from ledger.schema import address, ledger, pool, sub
 from ledger.store.database import Conflict, Tx
 
@@ -95,6 +95,8 @@ def lock_pools(tx: Tx) -> None:
 
 def find_pool(tx: Tx, name: str, *, lock: Literal["keep", "change"] | None = None) -> PoolRow | None:
     """The pool of that name, deleted or not. ``lock``: until the end of the transaction nobody changes it, or looks at it to keep it."""
+    if not storable(name):
+        return None
     query = sa.select(pool).where(pool.c.name == name)
     row = tx.execute(query.with_for_update(read=lock == "keep") if lock else query).first()
     return _pool_row(row) if row else None
