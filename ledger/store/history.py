@@ -243,7 +243,8 @@ def pool_event(tx: Tx, pool_id: int, at: datetime | None = None) -> Event | None
 def pool_at(tx: Tx, pool_id: int, at: datetime, *, used_only: bool) -> list[Event]:
     """The newest event of each address of a pool at a moment. ``used_only``: without those that are free."""
     _by_index(tx)
-    return list(_events_of(tx, pool_id, _newest(tx, pool_id, version=at), "version", used_only=used_only))
+    found = _newest(tx, pool_id, used_only=used_only, version=at)
+    return list(_events_of(tx, pool_id, found, "version", used_only=used_only))
 
 
 def changed(tx: Tx, pool_id: int, since: datetime, until: datetime) -> list[tuple[Event | None, Event]]:
@@ -261,8 +262,10 @@ def _by_index(tx: Tx) -> None:
         tx.connection.exec_driver_sql("SET LOCAL random_page_cost = 1.1")
 
 
-def _newest(tx: Tx, pool_id: int, **moments: datetime) -> sa.Subquery:
+def _newest(tx: Tx, pool_id: int, *, used_only: bool = False, **moments: datetime) -> sa.Subquery:
     """Each address of a pool with its newest versions at some moments (null before its first event).
+
+    ``used_only``: without those of which it is quickly seen that they were free.
 
     Most addresses of a busy pool had an event shortly before any moment: on PostgreSQL one pass over those finds them. The
     streams of the others are walked back from their ends by the index of the streams: they are short, or it is not far.
@@ -270,6 +273,7 @@ def _newest(tx: Tx, pool_id: int, **moments: datetime) -> sa.Subquery:
     mine = sa.select(address.c.ip).where(address.c.pool_id == pool_id, address.c.version > 0).subquery("mine")
     source: sa.FromClause = mine
     columns: list[sa.ColumnElement[Any]] = [mine.c.ip]
+    wanted: list[sa.ColumnElement[bool]] = []
     for name, at in moments.items():
         one = ledger.alias()
         walk = sa.select(one.c.version).where(one.c.pool_id == pool_id, one.c.ip == mine.c.ip, one.c.at <= at)
@@ -279,17 +283,23 @@ def _newest(tx: Tx, pool_id: int, **moments: datetime) -> sa.Subquery:
         if not tx.sqlite:
             recent = _recent(tx, pool_id, at).cte(f"recent_{name}").prefix_with("MATERIALIZED")
             source = source.outerjoin(recent, recent.c.ip == mine.c.ip)
-            version = sa.func.coalesce(recent.c.version, version)
+            version = sa.func.coalesce(recent.c.newest // 2, version)
+            if used_only:
+                wanted.append(sa.func.coalesce(recent.c.newest % 2, 1) == 1)
         columns.append(version.label(name))
-    return sa.select(*columns).select_from(source).subquery("newest")
+    return sa.select(*columns).select_from(source).where(*wanted).subquery("newest")
 
 
 def _recent(tx: Tx, pool_id: int, at: datetime) -> sa.Select[Any]:
-    """The addresses of a pool that had events in the time of the last ``RECENT`` events up to a moment, with their newest."""
+    """The addresses of a pool that had events in the time of the last ``RECENT`` events up to a moment.
+
+    ``newest``: twice the newest version there, and one more where that left the address used.
+    """
     c = ledger.c
     since = _moment_of(tx, _position(tx, at) - RECENT)
     mine = (c.pool_id == pool_id, c.ip.is_not(None), c.at >= since, c.at <= at)
-    return sa.select(c.ip, sa.func.max(c.version).label("version")).where(*mine).group_by(c.ip)
+    used = sa.case((c.state == State.FREE.value, 0), else_=1)
+    return sa.select(c.ip, sa.func.max(c.version * 2 + used).label("newest")).where(*mine).group_by(c.ip)
 
 
 def _position(tx: Tx, at: datetime) -> int:
