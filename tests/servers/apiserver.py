@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 import ipaddress
 import json
@@ -254,7 +253,8 @@ class ControlPlane:
         return self.write_kubeconfig(f"{namespace}-{service_account}", self.token(namespace, service_account))
 
     def write_kubeconfig(self, name: str, token: str) -> Path:
-        authority = base64.b64encode((self.folder / "server.crt").read_bytes()).decode()
+        # By its path: of an authority in the file itself, clients make a temporary file, which a killed one leaves behind.
+        authority = str(self.folder / "server.crt")
         file = self.folder / f"{name}.kubeconfig"
         file.write_text(
             json.dumps(
@@ -264,7 +264,7 @@ class ControlPlane:
                     "clusters": [
                         {
                             "name": "test",
-                            "cluster": {"server": self.url, "certificate-authority-data": authority},
+                            "cluster": {"server": self.url, "certificate-authority": authority},
                         }
                     ],
                     "users": [{"name": name, "user": {"token": token}}],
