@@ -61,7 +61,7 @@ def command(
     from ledger.cli.output import printable
     from ledger.evidence import parse_evidence
 
-    with invocation.database() as database, invocation.progress("asking about owners") as done:
+    with invocation.database(create=False) as database, invocation.progress("asking about owners") as done:
         ask = audit.ask_each(parse_evidence(evidence), done) if evidence else None
         report = audit.check(database, datetime.now(UTC), ended=ask)
         rows = [*_rows(report), *(_against_cluster(database, kubeconfig) if against_cluster else ())]

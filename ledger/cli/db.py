@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def command() -> None:
     """Migrate the database, and say where its schema and the append-only guard stand.
 
-    An embedded SQLite ledger is created and migrated at first use; a PostgreSQL database only by `db upgrade`.
+    An embedded SQLite ledger is made by the first command that writes (a question makes none) and migrated by any; a
+    PostgreSQL database only by `db upgrade`.
 
     \b
     Examples:
@@ -121,7 +122,7 @@ def _stands(database: Database) -> list[dict[str, Any]]:
             row(
                 "schema",
                 False,
-                f"{database.label} does not exist yet; the first command that needs it creates it",
+                f"{database.label} does not exist yet; the first `ipam-ledger pool apply` or `ipam-ledger db upgrade` makes it",
             )
         ]
     found = database.revision()

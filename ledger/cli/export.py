@@ -57,7 +57,7 @@ def command(invocation: Invocation, /, output: str, follow: bool, interval: floa
         raise click.UsageError("--follow needs a file: -o FILE")
     if output == "-" and sys.stdout.isatty():
         raise click.UsageError("this is not for a terminal: -o FILE, or pipe it")
-    with invocation.database() as database:
+    with invocation.database(create=False) as database:
         if follow:
             following = Follow(database, Path(output))
             try:

@@ -127,7 +127,7 @@ def _to(invocation: Invocation, dry_run: bool, kubeconfig: str | None) -> int:
     from ledger.book import Book
     from ledger.cli.output import Column
 
-    with invocation.database() as database:
+    with invocation.database(create=False) as database:
         specs = [figures.spec for figures in Book(database, actor=actor()).pools()]
     written = import_module(RESTORE).to_cluster(specs, kubeconfig, dry_run=dry_run)
     rows = [{"pool": each.pool, "result": each.became} for each in written]

@@ -210,20 +210,22 @@ class Database:
         except SchemaMismatch:
             return None
 
-    def require_head(self) -> None:
+    def require_head(self, *, create: bool = True) -> None:
         """Raise SchemaMismatch unless the schema is this program's, naming the command that mends it.
 
-        An SQLite file that does not exist yet is created and migrated; an older one is migrated.
+        An SQLite file that does not exist yet is created and migrated; an older one is migrated. Without ``create``,
+        as for a question, to which nothing is no answer, one that holds no ledger is refused. Raises DatabaseAway.
         """
+        if not create and self.sqlite and not self._path.exists():
+            raise DatabaseAway(f"there is no ledger at {self._path}; {_FIRST}")
         found = self.revision()
         if found == HEAD:
             return
         if found is None or found < HEAD:
             needs = f"is at schema {found}, this program needs {HEAD}" if found else "has no ledger yet"
-            if not self.sqlite:
-                raise SchemaMismatch(
-                    f"{self.label} {needs}; run `ipam-ledger db upgrade`", found=found, wanted=HEAD
-                )
+            if not self.sqlite or (found is None and not create):
+                how = _FIRST if self.sqlite else "run `ipam-ledger db upgrade`"
+                raise SchemaMismatch(f"{self.label} {needs}; {how}", found=found, wanted=HEAD)
             from ledger.migrate import upgrade  # Alembic takes 0.4 s to import; only a new file needs it
 
             try:
@@ -257,6 +259,7 @@ class Tx:
         return result  # type: ignore[no-any-return]
 
 
+_FIRST = "is the path right? The first `ipam-ledger pool apply` or `ipam-ledger db upgrade` makes a ledger"
 _HINT = "use sqlite:///path/ledger.db or postgresql+psycopg://user@host/database"
 _ENCODED = " (in a password, @ is written %40 and ? is %3F)"
 _SHOWN = {

@@ -237,6 +237,38 @@ def test_a_url_that_cannot_be_read_is_wrong_usage_and_shows_nothing_of_a_passwor
     assert not any(part in said.err for part in ("pa@", "ss@", "word@"))
 
 
+QUESTIONS = (
+    "who-had 10.8.0.1", "history", "explain 10.8.0.1", "pool-at p --at -1h", "diff p --from -2h", "tail",
+    "check", "verify", "export", "prove 1", "pool list", "pool show p", "fence status", "restore --to-cluster",
+    "replay --into sqlite:///copy.db", "db check",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_question_makes_no_ledger_where_there_is_none(
+    question: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a mistyped path: "nobody" would be a wrong answer, and an empty ledger there the next one."""
+    monkeypatch.chdir(tmp_path)
+    said = Cli("sqlite:///there/ledgr.db")(*question.split(), status=1)
+    assert "ledgr.db" in said.err + said.out
+    assert "the first `ipam-ledger pool apply` or `ipam-ledger db upgrade` makes" in (said.err + said.out).replace("The", "the")  # fmt: skip
+    Path("ledgr.db").touch()
+    said = Cli("sqlite:///ledgr.db")(*question.split(), status=1)
+    assert "has no ledger yet" in said.err + said.out
+    assert list(tmp_path.iterdir()) == [tmp_path / "ledgr.db"]
+
+
+def test_nor_where_the_embedded_one_would_be(told: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    home = {"XDG_STATE_HOME": str(tmp_path / "home"), "IPAM_LEDGER_DB": ""}
+    said = told("pool", "list", status=1, env=home)
+    assert str(tmp_path / "home" / "ipam-ledger" / "ledger.db") in said.err
+    assert not (tmp_path / "home").exists()
+    told("pool", "apply", "-f", "crds/examples/ippool.json", env=home)
+    assert "ippool" in told("pool", "list", env=home).out
+
+
 def test_a_parameter_that_an_sqlite_file_does_not_take_is_named(told: Cli) -> None:
     said = told("pool", "list", "--db", told.url + "?mode=ro", status=2)
     assert "takes no parameter 'mode'" in said.err

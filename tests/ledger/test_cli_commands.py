@@ -653,10 +653,11 @@ def test_check_asks_the_cluster_by_a_hook_found_by_name(told: Cli, monkeypatch: 
     assert "not part of this installation" in told("check", "--against-cluster", status=1).err
 
 
-def test_questions_go_to_the_replica_and_writes_do_not(
-    told: Cli, empty_sqlite_url: str, tmp_path: Path
-) -> None:
-    replica = {"IPAM_LEDGER_READ_DB": f"sqlite:///{tmp_path / 'replica.db'}"}
+def test_questions_go_to_the_replica_and_writes_do_not(told: Cli, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'replica.db'}"
+    replica = {"IPAM_LEDGER_READ_DB": url}
+    assert "there is no ledger at" in told("history", status=1, env=replica).err
+    told("db", "upgrade", "--db", url)
     assert told("history", "-o", "json", env=replica).json == []
     assert told("pool", "list", "-o", "json", env=replica).json == []
     assert len(told("--db", told.url, "history", "-o", "json", env=replica).json) == 8, (

@@ -230,7 +230,7 @@ def test_a_database_at_another_schema_is_named_with_the_command_that_mends_it(
 
 def test_an_embedded_ledger_is_made_at_first_use(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'deep' / 'ledger.db'}"
-    assert Cli(url)("pool", "list").err.startswith("no pool")
+    Cli(url)("pool", "apply", "-f", "-", stdin=json.dumps(POOL))
     assert (tmp_path / "deep" / "ledger.db").exists()
 
 
