@@ -604,6 +604,32 @@ def test_check_finds_what_should_not_be(any_told: Cli, tmp_path: Path) -> None:
     assert any_told("check", "--evidence", f"file:{gone}", "-o", "csv", status=1).csv[0]["ip"] == "10.8.0.2"
 
 
+@pytest.mark.parametrize("where", ["file:/no/such/list", "command:/no/such/program"])
+def test_check_says_once_that_the_evidence_cannot_be_had_and_fails(told: Cli, where: str) -> None:
+    told("allocate", "p", "--pod", "default/x", "--reason", "takes it back")
+    said = told("check", "--evidence", where, status=1)
+    place = where.partition(":")[2]
+    assert (said.out, said.err) == (
+        f"no evidence: {place}: No such file or directory (of 3 addresses)\n"
+        "1 of 1 findings are bad; asked about the owners of 3 addresses\n",
+        "",
+    )
+    assert told("check", "--evidence", where, "-o", "json", status=1).json["ok"] is False
+    assert "evidence" in told("check", "--evidence", "", status=2).err
+    assert (
+        told("check", "--evidence", "never").out == "nothing found; asked about the owners of 3 addresses\n"
+    )
+
+
+def test_check_asks_the_replica_unless_something_outside_is_compared(told: Cli, tmp_path: Path) -> None:
+    """A replica may be behind, and what has changed since would be found to differ."""
+    url = f"sqlite:///{tmp_path / 'replica.db'}"
+    told("db", "upgrade", "--db", url)
+    replica = {"IPAM_LEDGER_READ_DB": url}
+    assert told("check", env=replica).out == "nothing found\n"
+    assert "10.8.0.4" in told("check", "--evidence", "never", status=1, env=replica).out
+
+
 def test_check_suspects_an_address_whose_pod_was_seen_since_with_another_uid(told: Cli) -> None:
     database = Database(told.url)
     Chronicle(database).write(
