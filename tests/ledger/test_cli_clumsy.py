@@ -24,11 +24,16 @@ TOO_MANY = "9" * 30
 
 
 @pytest.fixture
-def told(sqlite_url: str) -> Cli:
-    database = Database(sqlite_url)
+def cli(sqlite_url: str) -> Cli:
+    return Cli(sqlite_url)
+
+
+@pytest.fixture
+def told(cli: Cli) -> Cli:
+    database = Database(cli.url)
     Chronicle(database).write(STORY)
     database.close()
-    return Cli(sqlite_url)
+    return cli
 
 
 def events(cli: Cli) -> int:
@@ -160,6 +165,17 @@ def test_an_event_that_is_not_there_is_unknown_not_wrong_usage(told: Cli) -> Non
 def test_a_name_is_told_from_the_sentence_around_it(told: Cli) -> None:
     said = told("release", "--name", "nobody", "--reason", "x", status=1)
     assert said.err == "Error: owner 'nobody' has no address\n"
+
+
+@pytest.mark.parametrize("name", ["web_0", "Web.0", "-"])
+def test_a_pod_that_a_runtime_named_as_kubernetes_would_not_can_be_asked_about(cli: Cli, name: str) -> None:
+    pod = f"Apps/{name}"
+    database = Database(cli.url)
+    Chronicle(database).write(f"10:00 p PoolCreated 10.8.0.0/29\n10:01 p 10.8.0.1 Allocated {pod} c=c1")
+    database.close()
+    assert [row["ip"] for row in cli("history", "--pod", pod, "-o", "json").json] == ["10.8.0.1"]
+    assert f"released from pod {pod}" in cli("release", "--pod", pod, "--reason", "x").out
+    assert "is no pod" in cli("allocate", "p", "--pod", pod, "--reason", "x", status=2).err
 
 
 # Files ------------------------------------------------------------------------------------------
