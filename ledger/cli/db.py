@@ -81,8 +81,8 @@ def upgrade(invocation: Invocation, /, sql: bool) -> int:
 def check(invocation: Invocation, /) -> int:
     """Say where the schema stands, and whether the database still refuses to change the ledger.
 
-    The triggers are looked at in the database's own catalogue: missing, disabled or replaced ones are named. `verify` looks at
-    the events themselves.
+    The triggers are looked at in the database's own catalogue: missing, disabled or replaced ones are named. So is an import
+    that was interrupted. `verify` looks at the events themselves.
 
     \b
     Examples:
@@ -111,6 +111,7 @@ def check(invocation: Invocation, /) -> int:
 
 
 def _stands(database: Database) -> list[dict[str, Any]]:
+    from ledger.errors import Unfinished
     from ledger.schema import HEAD
     from ledger.store import guard
 
@@ -139,6 +140,8 @@ def _stands(database: Database) -> list[dict[str, Any]]:
             what = "index" if each.name in guard.UNIQUE else "append-only"
             out.append(row(f"{what} {each.name}", each.wrong is None, each.wrong or "in force"))
         verbs = guard.privileges(tx)
+    if _half_imported(database):
+        out.append(row("import", False, str(Unfinished())))
     if verbs:
         out.append(
             row(
@@ -150,3 +153,14 @@ def _stands(database: Database) -> list[dict[str, Any]]:
     elif not database.sqlite:
         out.append(row("privileges", True, "this user can neither change nor remove an event"))
     return out
+
+
+def _half_imported(database: Database) -> bool:
+    from ledger.errors import DatabaseAway
+    from ledger.store import fences
+
+    try:
+        with database.read() as tx:
+            return fences.half_imported(tx)
+    except DatabaseAway:  # the schema may be looked at by a user who may not read the events
+        return False
