@@ -153,7 +153,7 @@ def figures(pool: PoolFigures) -> dict[str, Any]:
         "free": pool.free,
         "held": pool.held,
         "cooling": pool.cooling,
-        "utilization": round(pool.utilization, 6),
+        "utilization": pool.utilization,
         "addressSpace": spec.address_space,
         "pickStrategy": spec.pick_strategy,
         "cooldownSeconds": spec.cooldown_seconds,

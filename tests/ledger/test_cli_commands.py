@@ -194,13 +194,22 @@ def test_pool_apply_warns_of_fields_it_does_not_know(cli: Cli, tmp_path: Path) -
     assert "unknown field 'colour'" in said.err and said.out.endswith("created\n")
 
 
+def test_a_pool_that_is_hardly_used_is_not_shown_as_unused(cli: Cli, tmp_path: Path) -> None:
+    file = pool_file(tmp_path, ipPoolSubs=[{"range": "fd00::/64"}])
+    cli("pool", "apply", "-f", file)
+    assert cli("pool", "list").out.split()[-2:] == ["0.0", "default"]
+    cli("allocate", "p", "--name", "a", "--reason", "x")
+    assert cli("pool", "list").out.split()[-2:] == ["<0.1", "default"]
+    assert cli("pool", "list", "-o", "yaml").yaml[0]["utilization"] == 1 / (2**64 - 1)
+
+
 def test_pool_list_has_the_same_figures_in_every_format(told: Cli) -> None:
     text = told("pool", "list").out.splitlines()
     assert text[0].split() == ["NAME", "CAPACITY", "ALLOCATED", "FREE", "HELD", "COOLING", "USED%", "SPACE"]
     assert text[1].split() == ["p", "6", "2", "2", "1", "1", "66.7", "default"]
     [row] = told("pool", "list", "-o", "json").json
     assert {key: row[key] for key in ("name", "capacity", "allocated", "free", "held", "cooling", "utilization")} == {
-        "name": "p", "capacity": 6, "allocated": 2, "free": 2, "held": 1, "cooling": 1, "utilization": 0.666667,
+        "name": "p", "capacity": 6, "allocated": 2, "free": 2, "held": 1, "cooling": 1, "utilization": 4 / 6,
     }  # fmt: skip
     assert told("pool", "list", "-o", "jsonl").rows == told("pool", "list", "-o", "yaml").yaml == [row]
     [flat] = told("pool", "list", "-o", "csv").csv
