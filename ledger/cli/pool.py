@@ -292,7 +292,7 @@ def _draw(printer: Printer, pool: PoolFigures, in_use: dict[str, State]) -> None
         each = "" if drawing.each == 1 else f", {drawing.each} addresses a cell"
         printer.line(f"{sub.range}{each}")
         label = len(to_text(sub.family, sub.range.last)) + 2
-        width = 64 if printer.width >= label + 64 else 32
+        width = next((cells for cells in (64, 32) if printer.width >= label + cells), 16)
         for offset, cells in drawing.lines(width):
             line = Text(f"{to_text(sub.family, sub.range.first + offset):<{label}}")
             for style, run in groupby(cells, key=lambda cell: cell.style):

@@ -194,6 +194,14 @@ def test_pool_apply_warns_of_fields_it_does_not_know(cli: Cli, tmp_path: Path) -
     assert "unknown field 'colour'" in said.err and said.out.endswith("created\n")
 
 
+def test_a_map_fits_on_a_narrow_terminal(cli: Cli, tmp_path: Path) -> None:
+    cli("pool", "apply", "-f", pool_file(tmp_path, ipPoolSubs=[{"range": "10.8.0.0/24"}]))
+    for columns, cells in (("100", 64), ("79", 64), ("60", 32), ("40", 16)):
+        lines = cli("pool", "show", "p", "--map", env={"COLUMNS": columns}).out.splitlines()
+        [first] = (line for line in lines if line.startswith("10.8.0.0  "))
+        assert len(first.split()[1]) == cells and len(first) <= int(columns)
+
+
 def test_a_pool_that_is_hardly_used_is_not_shown_as_unused(cli: Cli, tmp_path: Path) -> None:
     file = pool_file(tmp_path, ipPoolSubs=[{"range": "fd00::/64"}])
     cli("pool", "apply", "-f", file)
