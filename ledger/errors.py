@@ -98,7 +98,10 @@ class UnknownAddress(LedgerError):
     """The address belongs to no pool."""
 
     def __init__(self, ip: str) -> None:
-        super().__init__(f"{ip} belongs to no pool of this ledger", ip=ip)
+        super().__init__(
+            f"{ip} belongs to no pool of this ledger; `ipam-ledger pool list` names them, `pool show NAME` the ranges of one",
+            ip=ip,
+        )
 
 
 class PoolOverlap(LedgerError):

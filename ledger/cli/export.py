@@ -50,6 +50,8 @@ def command(invocation: Invocation, /, output: str, follow: bool, interval: floa
       ipam-ledger export -o ledger.zst
       ipam-ledger export --follow -o /mnt/elsewhere/ledger.zst
       ipam-ledger export | zstd -dc | jq 'select(.ip == "10.19.120.7")'
+
+    Exit status: 0 all of it is written, 1 it is not, and why is said, 2 wrong usage.
     """
     from ledger.archive.writer import Follow, export, total
 

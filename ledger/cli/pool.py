@@ -115,6 +115,8 @@ def list_(invocation: Invocation, /) -> int:
     Examples:
       ipam-ledger pool list
       ipam-ledger pool list -o json | jq '.[] | select(.utilization > 0.9) | .name'
+
+    Exit status: 0 answered (no pool is an answer), 1 the ledger cannot be read, 2 wrong usage.
     """
     from ledger.book import Book
     from ledger.cli.output import Column

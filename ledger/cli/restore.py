@@ -49,6 +49,8 @@ def command(invocation: Invocation, /, direction: str | None, dry_run: bool, kub
       ipam-ledger restore --from-cluster --dry-run
       ipam-ledger restore --from-cluster
       ipam-ledger restore --to-cluster
+
+    Exit status: 0 nothing disagrees, 1 something does, 2 wrong usage.
     """  # fmt: skip
     if direction is None:
         raise click.UsageError("say which way: --from-cluster or --to-cluster")

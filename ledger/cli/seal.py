@@ -25,6 +25,8 @@ def command(invocation: Invocation, /, key: Path | None, checkpoint: Path | None
     Examples:
       ipam-ledger keys generate && ipam-ledger seal
       ipam-ledger seal --key /etc/ipam-ledger/seal.key --checkpoint /mnt/elsewhere/checkpoint
+
+    Exit status: 0 sealed, or there was nothing new, 1 nothing was signed, and why is said, 2 wrong usage or no key.
     """
     from ledger.keys import default_checkpoint, default_key, load_signer
     from ledger.seal import OutsideFile, Sealer
