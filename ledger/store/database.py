@@ -79,6 +79,8 @@ class Database:
                 self._autocommit = _postgresql_engine(
                     self.url, pool_size, self._seen, isolation_level="AUTOCOMMIT"
                 )
+                if why := _strange_option(self.url):
+                    raise InvalidInput("database URL", self.label, f"cannot be used: {why}")
         except exc.ArgumentError:  # a port in the query that is no number, a plugin, …
             raise InvalidInput("database URL", self.label, f"cannot be used; {_HINT}") from None
 
@@ -188,6 +190,8 @@ class Database:
             return self._other_schema(cause)
         if isinstance(error, exc.DataError):  # for one: a NUL, which psycopg refuses to send
             return InvalidRequest("text", None, _said(cause))
+        if sqlstate is None and isinstance(error, exc.ProgrammingError) and error.statement:
+            return error  # the driver refuses what we ask, and the server has not even heard of it
         if getattr(error, "connection_invalidated", False) or sqlstate is None or sqlstate.startswith(_AWAY):
             return DatabaseAway(f"{self.label} cannot be reached: {_said(cause)}")
         return error
@@ -403,6 +407,18 @@ def _postgresql_engine(url: URL, pool_size: int, seen: dict[str, bool], **option
             connection.read_only = None
 
     return engine
+
+
+def _strange_option(url: URL) -> str | None:
+    """What is wrong with the URL's options, if PostgreSQL does not have one: the driver would ask no server, so none is away."""
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import make_conninfo
+
+    try:
+        make_conninfo(**dict.fromkeys(url.query, ""))
+    except ProgrammingError as error:
+        return _said(error)
+    return None
 
 
 def _said(cause: BaseException | None) -> str:

@@ -285,6 +285,12 @@ def test_nor_where_the_embedded_one_would_be(told: Cli, tmp_path: Path, monkeypa
     assert "ippool" in told("pool", "list", env=home).out
 
 
+def test_a_parameter_that_postgresql_does_not_have_is_named_and_no_server_is_called_away(told: Cli) -> None:
+    said = told("pool", "list", "--db", "postgresql+psycopg://u:secret@127.0.0.1:1/db?foo=bar", status=2)
+    assert 'cannot be used: invalid connection option "foo"' in said.err
+    assert "secret" not in said.err and "bar" not in said.err
+
+
 def test_a_parameter_that_an_sqlite_file_does_not_take_is_named(told: Cli) -> None:
     said = told("pool", "list", "--db", told.url + "?mode=ro", status=2)
     assert "takes no parameter 'mode'" in said.err
