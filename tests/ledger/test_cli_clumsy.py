@@ -225,6 +225,18 @@ def test_a_checkpoint_that_is_no_text_is_named(told: Cli, tmp_path: Path) -> Non
         assert said.status != 0 and "is no text" in said.err + said.out and "seal.zst" in said.err + said.out
 
 
+def test_an_empty_checkpoint_is_not_taken_for_none(told: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "checkpoint"
+    file.touch()
+    told("keys", "generate", "--key", str(tmp_path / "key"))
+    said = told("seal", "--key", str(tmp_path / "key"), "--checkpoint", str(file), status=2)
+    assert "is empty; bring back what it held, or remove it" in said.err and file.read_text() == ""
+    assert "is empty" in told("verify", "--checkpoint", str(file), status=1).out
+    file.unlink()
+    told("seal", "--key", str(tmp_path / "key"), "--checkpoint", str(file))
+    told("verify", "--key", str(tmp_path / "key.pub"), "--checkpoint", str(file))
+
+
 def test_what_is_no_export_is_not_called_a_damaged_one(told: Cli, tmp_path: Path) -> None:
     (tmp_path / "j.json").write_text("[1, 2, 3]")
     said = told("import", str(tmp_path / "j.json"), status=2)
