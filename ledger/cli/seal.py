@@ -19,7 +19,8 @@ def command(invocation: Invocation, /, key: Path | None, checkpoint: Path | None
     """Fold new events into the Merkle tree and sign a checkpoint of its head.
 
     The checkpoint is stored in the ledger and in the file of --checkpoint, which is best kept on another machine. It is made
-    if it is not there; an empty one is refused, for it may have held a checkpoint. Nothing is signed if the ledger does not extend what was signed last: then it was changed, or restored to an earlier day.
+    if it is not there; an empty one is refused, for it may have held a checkpoint. Nothing is signed if the ledger does not
+    extend what was signed last: then it was changed, or restored to an earlier day.
 
     \b
     Examples:
