@@ -171,15 +171,16 @@ def canonical(text: object, field: str) -> str:
     """The canonical spelling of one address that somebody typed; ``field`` names it in the error.
 
     Raises InvalidRequest for garbage, and for an IPv4-mapped IPv6 address (``::ffff:10.0.0.1``), which
-    would be a second spelling of an IPv4 address.
+    would be a second spelling of an IPv4 address, and names that.
     """
     if not isinstance(text, str):
         raise InvalidRequest(field, text, "must be an IP address as text")
     try:
         family, address = to_int(_bounded(text))
-        _one_spelling(AddressRange(address, address, family), compatible=False)
     except ValueError as error:
         raise InvalidRequest(field, text, f"is not an IP address: {_why(error)}") from error
+    if family == 6 and address & ~_LOW_32 == _MAPPED:
+        raise InvalidRequest(field, text, f"is an IPv4-mapped address: write {to_text(4, address & _LOW_32)}")
     return to_text(family, address)
 
 
@@ -240,7 +241,7 @@ def _range(text: str) -> tuple[AddressRange, int | None]:
             )
         last = last if dash else whole.last
     found = AddressRange(first, last, family)
-    _one_spelling(found, compatible=True)
+    _one_spelling(found)
     return found, prefix
 
 
@@ -253,12 +254,12 @@ def _prefix(text: str, family: Family) -> int:
     return int(text)
 
 
-def _one_spelling(found: AddressRange, *, compatible: bool) -> None:
+def _one_spelling(found: AddressRange) -> None:
     if found.family == 4:
         return
     if found.overlaps(AddressRange(_MAPPED, _MAPPED | _LOW_32, 6)):
         raise ValueError("holds IPv4-mapped addresses (::ffff:0:0/96), which have two spellings; write IPv4")
-    if compatible and found.first <= _LOW_32:
+    if found.first <= _LOW_32:
         raise ValueError(
             "holds IPv4-compatible addresses (::/96), which have two spellings and are deprecated (RFC 4291)"
         )

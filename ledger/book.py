@@ -34,7 +34,7 @@ from ledger.errors import (
     UnknownAddress,
     UnknownPool,
 )
-from ledger.events import Attachment, Event, Kind, Reason, State, owner_key, storable
+from ledger.events import Attachment, Event, Kind, Reason, State, owner_key, storable, unstorable
 from ledger.evidence import Evidence, NeverGone
 from ledger.lane import LIMIT, Lane
 from ledger.plan import Pick, allocation_of, not_given, plan, reason_of, start_of
@@ -342,7 +342,9 @@ class Book:
                 places = self._pools_with(tx, ip, pool)
                 if len(places) > 1:
                     names = ", ".join(each.name for each in places)
-                    raise InvalidRequest("pool", None, f"{ip} is in several pools ({names}): say which")
+                    raise InvalidRequest(
+                        "address", ip, f"is in several pools ({names}): say which with --pool"
+                    )
                 row = rows.find_address(tx, places[0].id, ip, lock=True)
                 if row is None or row.state not in (State.ALLOCATED, State.HELD):
                     if isinstance(never := not_given(places[0].spec, ip), AddressReserved):
@@ -557,7 +559,7 @@ _TRANSFERS = {
 
 def _check_reason(reason: str | None) -> None:
     if reason is not None and not storable(reason):
-        raise InvalidRequest("reason", reason, "is too long, or holds a character that no database stores")
+        raise InvalidRequest("reason", reason, unstorable(reason))
 
 
 def _as_event(pool: str, row: AddressRow) -> Event:

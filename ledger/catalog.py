@@ -112,7 +112,7 @@ def figures(tx: Tx, wanted: Pool | None = None) -> list[PoolFigures]:
 
 
 def refuse_half(tx: Tx) -> None:
-    """Raise Unfinished where an import was interrupted: nothing but its end may be written there."""
+    """Raise Unfinished where an import was interrupted: nothing but its end may be written there, or be copied."""
     if fences.half_imported(tx):
         raise Unfinished
 

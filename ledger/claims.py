@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ledger.errors import InvalidRequest
-from ledger.events import Attachment, Event, Owner, storable
+from ledger.events import Attachment, Event, Owner, storable, unstorable
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Claim:
             ("node", self.node.name), ("reason", self.reason),
         ):  # fmt: skip
             if text is not None and not storable(text):
-                raise InvalidRequest(name, text, "is too long, or holds a character that no database stores")
+                raise InvalidRequest(name, text, unstorable(text))
         # A slash parts namespace and pod in an owner's key: with one elsewhere, two owners could share a key.
         for name, text in (("namespace", owner.namespace), ("pod", owner.pod)):
             if owner.is_pod and ("/" in str(text) or not text):

@@ -30,6 +30,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -97,7 +98,10 @@ class UnknownAddress(LedgerError):
     """The address belongs to no pool."""
 
     def __init__(self, ip: str) -> None:
-        super().__init__(f"{ip} belongs to no pool of this ledger", ip=ip)
+        super().__init__(
+            f"{ip} belongs to no pool of this ledger; `ipam-ledger pool list` names them, `pool show NAME` the ranges of one",
+            ip=ip,
+        )
 
 
 class PoolOverlap(LedgerError):
@@ -189,8 +193,10 @@ class OwnerHasAnother(AddressUnavailable):
 class AddressOutsidePool(AddressUnavailable):
     """The address is not in the pool's ranges."""
 
-    def __init__(self, pool: str, ip: str) -> None:
-        super().__init__(f"{ip} is outside pool {pool!r}", pool=pool, ip=ip)
+    def __init__(self, pool: str, ip: str, ranges: Sequence[str] = ()) -> None:
+        more = f" and {len(ranges) - 4} more" if len(ranges) > 4 else ""
+        has = f", which has {', '.join(ranges[:4])}{more}" if ranges else ""
+        super().__init__(f"{ip} is outside pool {pool!r}{has}", pool=pool, ip=ip)
 
 
 class NotHeld(LedgerError):

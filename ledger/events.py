@@ -103,6 +103,14 @@ def storable(text: str) -> bool:
     return "\0" not in text and len(text.encode("utf-8", "replace")) <= LONGEST and not _HALVES.search(text)
 
 
+def unstorable(text: str) -> str:
+    """Why a text is not storable."""
+    size = len(text.encode("utf-8", "replace"))
+    if size > LONGEST:
+        return f"is too long: make it {LONGEST} bytes at most; it has {size:,}"
+    return "holds a character that no database stores (a NUL, half of a surrogate pair): leave it out"
+
+
 _HALVES = re.compile("[\ud800-\udfff]")
 
 

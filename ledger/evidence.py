@@ -12,14 +12,18 @@ import os
 import shlex
 import signal
 import subprocess
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from ledger.errors import InvalidInput
 from ledger.events import Event, rfc3339
 
 log = logging.getLogger(__name__)
+
+FAILURES: Final = (OSError, ValueError, subprocess.SubprocessError)
+"""What a source raises that cannot be asked."""
 
 
 class Evidence(Protocol):
@@ -32,10 +36,25 @@ class Evidence(Protocol):
         """
 
 
-class NeverGone:
-    """No evidence at all: a full pool stays full until somebody releases."""
+class Source(ABC):
+    """Evidence that is had from somewhere, which may fail. For a reclaim an error is no evidence; who looks by hand is told."""
+
+    @abstractmethod
+    def ask(self, holder: Event) -> str | None:
+        """As ``ended``, but raises what went wrong: OSError, ValueError, SubprocessError."""
 
     def ended(self, holder: Event) -> str | None:
+        try:
+            return self.ask(holder)
+        except FAILURES as error:
+            log.warning("no evidence from %s: %s", self, error)
+            return None
+
+
+class NeverGone(Source):
+    """No evidence at all: a full pool stays full until somebody releases."""
+
+    def ask(self, holder: Event) -> str | None:
         return None
 
 
@@ -48,7 +67,7 @@ class _Listed:
     containers: frozenset[str]
 
 
-class FileEvidence:
+class FileEvidence(Source):
     """A file that lists owners known to have ended.
 
     Each line is ``namespace/pod``, ``namespace/pod uid``, or a container id; empty lines and those that begin with
@@ -62,12 +81,11 @@ class FileEvidence:
         self._path = path
         self._listed: _Listed | None = None
 
-    def ended(self, holder: Event) -> str | None:
-        try:
-            listed = self._read()
-        except (OSError, ValueError) as error:
-            log.warning("no evidence from %s: %s", self._path, error)
-            return None
+    def __str__(self) -> str:
+        return str(self._path)
+
+    def ask(self, holder: Event) -> str | None:
+        listed = self._read()
         owner = holder.owner
         pod = f"{owner.namespace}/{owner.pod}" if owner.is_pod else None
         if pod is not None and (pod, None) in listed.pods:
@@ -110,7 +128,7 @@ class FileEvidence:
         return self._listed
 
 
-class CommandEvidence:
+class CommandEvidence(Source):
     """A command that is asked about one holder at a time.
 
     The holder is in ``IPAM_LEDGER_HOLDER_NAMESPACE``, ``_POD``, ``_UID``, ``_CONTAINER_ID``, ``_IF_NAME``,
@@ -123,12 +141,11 @@ class CommandEvidence:
         self._argv = argv
         self._seconds = seconds
 
-    def ended(self, holder: Event) -> str | None:
-        try:
-            status, said = self._run(_about(holder))
-        except (OSError, ValueError, subprocess.SubprocessError) as error:
-            log.warning("no evidence from %s: %s", self._argv[0], error)
-            return None
+    def __str__(self) -> str:
+        return self._argv[0]
+
+    def ask(self, holder: Event) -> str | None:
+        status, said = self._run(_about(holder))
         first, _, _ = said.partition("\n")
         word, _, why = first.strip().partition(" ")
         if status != 0 or word != "gone":
@@ -154,7 +171,7 @@ class CommandEvidence:
         return process.returncode, out[:4096].decode(errors="replace")
 
 
-def parse_evidence(text: str, others: str = "") -> Evidence:
+def parse_evidence(text: str, others: str = "") -> Source:
     """``never``, ``file:/path`` or ``command:program arguments`` (quoted as for a shell). Raises InvalidInput.
 
     ``others``: what else the caller takes, for the error.

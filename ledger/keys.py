@@ -34,7 +34,11 @@ def generate(path: Path, name: str | None = None) -> VerifierKey:
         if there.exists():
             raise InvalidInput("key file", str(there), "is there already and is never overwritten")
     _write(path, key.encoded(), 0o600)
-    _write(public_path(path), str(key.verifier), 0o644)
+    try:
+        _write(public_path(path), str(key.verifier), 0o644)
+    except BaseException:
+        path.unlink()  # nobody has the key yet, and half of a pair would be in the way of the next one
+        raise
     return key.verifier
 
 

@@ -54,11 +54,20 @@ class OutsideFile:
 
     def read(self) -> str | None:
         try:
-            return self.path.read_text(encoding="utf-8")
+            text = self.path.read_text(encoding="utf-8")
         except FileNotFoundError:
             return None
         except UnicodeDecodeError:
             raise InvalidInput("checkpoint", str(self.path), "is no text, and so no checkpoint") from None
+        if (
+            not text.strip()
+        ):  # whatever emptied it may have taken the one witness that the ledger went back in time
+            raise InvalidInput(
+                "checkpoint",
+                str(self.path),
+                "is empty; bring back what it held, or remove it if that was nothing",
+            )
+        return text
 
     def write(self, note: str) -> None:
         replace_file(self.path, note)

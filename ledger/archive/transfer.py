@@ -14,6 +14,7 @@ from ledger.archive.loader import Loaded, Loader
 from ledger.archive.order import in_tree_order
 from ledger.archive.reader import Beginning, Checked, Damaged, Reader
 from ledger.bulk import ahead, bulk
+from ledger.catalog import refuse_half
 from ledger.checkpoint import peek
 from ledger.errors import LedgerCorrupt, LedgerError
 from ledger.events import rfc3339
@@ -79,7 +80,10 @@ def replay_into(
     """Rebuild another database's ledger and state from this ledger, up to and including ``until``.
 
     Signed checkpoints come along where everything that they cover does. LedgerCorrupt names an event that may not follow.
+    Raises Unfinished where the source itself is half an import.
     """
+    with source.read() as tx:
+        refuse_half(tx)
     bound = rfc3339(until) if until else None
     reason = f"replayed from another ledger{f' up to {bound}' if bound else ''}; it is a copy until somebody says otherwise"
     check, complete = Check(), True

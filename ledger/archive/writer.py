@@ -17,6 +17,7 @@ from ledger.archive.lines import SCHEMA
 from ledger.archive.order import BATCHES, CHUNK, Part, in_tree_order, sealed
 from ledger.archive.reader import FORMAT, Beginning, Damaged, Reader
 from ledger.bulk import ahead, bulk
+from ledger.catalog import refuse_half
 from ledger.errors import InvalidInput, LedgerCorrupt
 from ledger.events import Cursor, rfc3339
 from ledger.merkle import HASH, TILE, GrowingTree, leaf_hash, leaf_hashes
@@ -43,8 +44,9 @@ def total(database: Database) -> int:
 
 @bulk()
 def export(database: Database, out: IO[bytes], progress: Progress = lambda events: None) -> Exported:
-    """The whole ledger of one moment. Raises LedgerCorrupt naming an event that is not what was sealed."""
+    """The whole ledger of one moment. Raises LedgerCorrupt naming an event that is not what was sealed, Unfinished."""
     with database.read() as tx:
+        refuse_half(tx)
         signed = seals.newest_checkpoint(tx)
         head = {
             "format": FORMAT,
@@ -119,6 +121,7 @@ class Follow:
         written = 0
         while True:
             with self._database.read() as tx:
+                refuse_half(tx)
                 self._same_ledger(tx)
                 part, seqs, cursor = self._next(tx)
             if not part.data:

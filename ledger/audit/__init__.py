@@ -14,13 +14,13 @@ One kind of answer a file; whoever asks takes the question from here: ``audit.wh
 from ledger.audit.difference import Change, Diff, diff
 from ledger.audit.explanation import Explained, explain
 from ledger.audit.holdings import states, who_had
-from ledger.audit.leaks import CheckReport, Suspect, ask_each, check
+from ledger.audit.leaks import AskEach, CheckReport, Suspect, check
 from ledger.audit.pool_then import PoolThen, pool_at
 from ledger.audit.stream import Wanted, events
 from ledger.audit.utilisation import USAGE_POINTS, Usage, in_use, usage
 from ledger.audit.words import spell, who_is
 
 __all__ = [
-    "USAGE_POINTS", "Change", "CheckReport", "Diff", "Explained", "PoolThen", "Suspect", "Usage", "Wanted", "ask_each",
+    "USAGE_POINTS", "AskEach", "Change", "CheckReport", "Diff", "Explained", "PoolThen", "Suspect", "Usage", "Wanted",
     "check", "diff", "events", "explain", "in_use", "pool_at", "spell", "states", "usage", "who_had", "who_is",
 ]  # fmt: skip

@@ -15,7 +15,8 @@ def who_had(
 ) -> list[Holding]:
     """Who has the address now, or had it at a moment: one holding for each pool in which somebody did, by the pool's name.
 
-    [] means nobody. Raises UnknownAddress if no pool ever had it, UnknownPool, InvalidInput.
+    [] means nobody. Raises UnknownAddress if no pool ever had it, AddressOutsidePool if that one never had, UnknownPool,
+    InvalidInput.
     """
     ip = canonical(ip, "ip")
     with database.read() as tx:
@@ -35,10 +36,9 @@ def states(
 
 
 def _spans(tx: Tx, ip: str, at: datetime | None, pool: str | None) -> list[tuple[Event, datetime | None]]:
-    found = history.spans(tx, ip, at)
     if pool is not None:
         known_pool(tx, pool)
-        return [(event, until) for event, until in found if event.pool == pool]
+    found = [(event, until) for event, until in history.spans(tx, ip, at) if pool in (None, event.pool)]
     if not found:
-        known_address(tx, ip)
+        known_address(tx, ip, pool)
     return found

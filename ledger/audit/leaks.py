@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,7 +11,7 @@ from typing import Final
 from ledger import verify as truth
 from ledger.addresses import sort_key
 from ledger.events import Event, State, rfc3339
-from ledger.evidence import Evidence
+from ledger.evidence import FAILURES, Source
 from ledger.store import Database, follow, history
 from ledger.store import verify as looks
 from ledger.verify import Finding
@@ -35,7 +36,10 @@ class Suspect:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """``findings``: what should not be. ``suspects``: addresses that may have leaked. ``asked``: owners that evidence was sought for."""
+    """``findings``: what should not be. ``suspects``: addresses that may have leaked.
+
+    ``asked``: addresses about whose owners evidence was sought.
+    """
 
     findings: tuple[Finding, ...]
     suspects: tuple[Suspect, ...]
@@ -78,14 +82,21 @@ def check(database: Database, now: datetime, *, ended: Ended | None = None) -> C
     return CheckReport(tuple(findings), tuple(suspects), len(holding))
 
 
-def ask_each(evidence: Evidence, progress: Callable[[int], object] = lambda more: None) -> Ended:
-    """Evidence that is asked about one owner at a time, as ``Ended``."""
+class AskEach:
+    """Evidence that is asked about one owner at a time, as ``Ended``. ``unanswered``: what went wrong instead, and how often."""
 
-    def ended(holding: Sequence[Event]) -> Iterator[tuple[Event, str]]:
+    def __init__(self, evidence: Source, progress: Callable[[int], object] = lambda more: None) -> None:
+        self._evidence = evidence
+        self._progress = progress
+        self.unanswered: Counter[str] = Counter()
+
+    def __call__(self, holding: Sequence[Event]) -> Iterator[tuple[Event, str]]:
         for event in holding:
-            why = evidence.ended(event)
-            progress(1)
+            try:
+                why = self._evidence.ask(event)
+            except FAILURES as error:
+                self.unanswered[f"{self._evidence}: {getattr(error, 'strerror', None) or error}"] += 1
+                why = None
+            self._progress(1)
             if why is not None:
                 yield event, why
-
-    return ended

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ledger import pools
-from ledger.errors import UnknownAddress, UnknownPool
+from ledger.errors import AddressOutsidePool, UnknownAddress, UnknownPool
 from ledger.pools import PoolSpec
 from ledger.store import Tx, history
 from ledger.store.rows import PoolRow, find_pool
@@ -17,10 +17,19 @@ def known_pool(tx: Tx, name: str, *, live: bool = False) -> PoolRow:
     return row
 
 
-def known_address(tx: Tx, ip: str) -> None:
-    """Raises UnknownAddress if no event is of the address, and no pool, deleted ones too, has it in its ranges."""
-    if not history.newest(tx, ip) and not pools_around(tx, ip):
+def known_address(tx: Tx, ip: str, pool: str | None = None) -> None:
+    """Raises UnknownAddress if no event is of the address, and no pool, deleted ones too, ever had it in its ranges.
+
+    With a ``pool`` only that one counts; raises AddressOutsidePool.
+    """
+    if any(pool in (None, event.pool) for event in history.newest(tx, ip)):
+        return
+    ever = [pools.from_spec(name, spec) for name, spec in history.specs(tx) if pool in (None, name)]
+    if any(spec.sub_around(ip) for spec in ever):
+        return
+    if pool is None:
         raise UnknownAddress(ip)
+    raise AddressOutsidePool(pool, ip, [str(sub.range) for spec in ever[-1:] for sub in spec.subs])
 
 
 def pools_around(tx: Tx, ip: str) -> dict[str, PoolSpec]:

@@ -13,7 +13,7 @@ __all__ = ["Wanted", "events"]
 
 
 def events(database: Database, wanted: Wanted) -> Iterator[Event]:
-    """The events that fit, oldest first. Raises UnknownAddress and UnknownPool for names that the ledger never heard of."""
+    """The events that fit, oldest first. Raises UnknownAddress, AddressOutsidePool and UnknownPool for names that the ledger never heard of."""
     with database.read() as tx:
         if wanted.pool is not None:
             known_pool(tx, wanted.pool)
@@ -23,4 +23,4 @@ def events(database: Database, wanted: Wanted) -> Iterator[Event]:
             yield first
             yield from found
         elif wanted.ip is not None:
-            known_address(tx, wanted.ip)
+            known_address(tx, wanted.ip, wanted.pool)

@@ -77,6 +77,8 @@ def command(invocation: Invocation, /, kind: str, source: str, **given: Any) -> 
       kubectl get ippools.ipam.k8s.io -o json | ipam-ledger adopt --from k8s-ipam - --apply-pools --dry-run
       ipam-ledger adopt --from whereabouts cluster --network podnet --dry-run
       ipam-ledger adopt --from host-local /var/lib/cni/networks --node "$(hostname)" --sandboxes sandboxes.json
+
+    Exit status: 0 everything is adopted (or would be), 1 something disagrees or cannot be read, 2 wrong usage.
     """
     return run(invocation, kind, source, Given(**given))
 

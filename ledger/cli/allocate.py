@@ -70,7 +70,8 @@ def command(
         raise click.UsageError("say who: either --name or --pod")
     if name is not None and not NAME.fullmatch(name):
         raise click.BadParameter(
-            f"{name!r} must be letters, digits, dots, dashes and underscores", param_hint="--name"
+            f"{name!r} must be 1 to 253 letters, digits, dots, dashes and underscores, the first a letter or a digit",
+            param_hint="--name",
         )
     if interface is not None:
         interface = interface_name(interface, "--interface")

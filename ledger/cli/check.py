@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -49,30 +49,36 @@ def command(
     the API server's word, running pods whose addresses the ledger does not know or has given to somebody else, and
     pools that differ. Nothing is changed; `release` takes an address back. `verify` looks far deeper.
 
+    A replica that IPAM_LEDGER_READ_DB names is asked only where nothing outside is compared with it: it may be behind.
+
     \b
     Examples:
       ipam-ledger check
       ipam-ledger check --against-cluster -o json
       ipam-ledger check --evidence file:/run/ended-pods
 
-    Exit status: 0 nothing bad found, 1 something bad found, 2 wrong usage.
+    Exit status: 0 nothing bad found, 1 something bad found or the evidence could not be had, 2 wrong usage.
     """
     from ledger import audit
     from ledger.cli.output import printable
     from ledger.evidence import parse_evidence
 
-    with invocation.database() as database, invocation.progress("asking about owners") as done:
-        ask = audit.ask_each(parse_evidence(evidence), done) if evidence else None
+    compared = evidence is not None or against_cluster
+    asking = invocation.database(create=False) if compared else invocation.reading()
+    with asking as database, invocation.progress("asking about owners") as done:
+        ask = audit.AskEach(parse_evidence(evidence), done) if evidence is not None else None
         report = audit.check(database, datetime.now(UTC), ended=ask)
-        rows = [*_rows(report), *(_against_cluster(database, kubeconfig) if against_cluster else ())]
+        rows = [*_rows(report), *(_unanswered(ask.unanswered) if ask else ())]
+        rows += _against_cluster(database, kubeconfig) if against_cluster else ()
     bad = sum(row["bad"] for row in rows)
     printer = invocation.printer
     if invocation.human:
         for row in rows:
             where = " ".join(filter(None, (row["ip"], f"of pool {row['pool']!r}" if row["pool"] else None)))
-            owner = f" ({row['owner']})" if row["owner"] else ""
-            printer.line(printable(f"{row['kind']}: {where}{owner}: {row['why']}"))
-        asked = f", {report.asked:,} owners asked about" if report.asked else ""
+            owner = f"({row['owner']})" if row["owner"] else ""
+            what = " ".join(filter(None, (where, owner)))
+            printer.line(printable(": ".join(filter(None, (row["kind"], what, row["why"])))))
+        asked = f"; asked about the owners of {report.asked:,} addresses" if report.asked else ""
         printer.line(f"{bad} of {len(rows)} findings are bad{asked}" if rows else f"nothing found{asked}")
     elif invocation.output in ("json", "yaml"):
         printer.one({"ok": not bad, "findings": rows, "asked": report.asked})
@@ -91,6 +97,11 @@ def _rows(report: CheckReport) -> Iterator[dict[str, Any]]:
         event = suspect.event
         why = f"allocated since {rfc3339(event.at)} (event {event.seq}), but {suspect.evidence}"
         yield _row("leak candidate", event.pool, event.ip, who_is(event), why, seq=event.seq)
+
+
+def _unanswered(failures: Mapping[str, int]) -> Iterator[dict[str, Any]]:
+    for failure, times in failures.items():
+        yield _row("no evidence", None, None, None, f"{failure} (of {times:,} addresses)")
 
 
 def _against_cluster(database: Database, kubeconfig: str | None) -> Iterator[dict[str, Any]]:

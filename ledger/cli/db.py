@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def command() -> None:
     """Migrate the database, and say where its schema and the append-only guard stand.
 
-    An embedded SQLite ledger is created and migrated at first use; a PostgreSQL database only by `db upgrade`.
+    An embedded SQLite ledger is made by the first command that writes (a question makes none) and migrated by any; a
+    PostgreSQL database only by `db upgrade`.
 
     \b
     Examples:
@@ -80,8 +81,8 @@ def upgrade(invocation: Invocation, /, sql: bool) -> int:
 def check(invocation: Invocation, /) -> int:
     """Say where the schema stands, and whether the database still refuses to change the ledger.
 
-    The triggers are looked at in the database's own catalogue: missing, disabled or replaced ones are named. `verify` looks at
-    the events themselves.
+    The triggers are looked at in the database's own catalogue: missing, disabled or replaced ones are named. So is an import
+    that was interrupted. `verify` looks at the events themselves.
 
     \b
     Examples:
@@ -110,6 +111,7 @@ def check(invocation: Invocation, /) -> int:
 
 
 def _stands(database: Database) -> list[dict[str, Any]]:
+    from ledger.errors import Unfinished
     from ledger.schema import HEAD
     from ledger.store import guard
 
@@ -121,7 +123,7 @@ def _stands(database: Database) -> list[dict[str, Any]]:
             row(
                 "schema",
                 False,
-                f"{database.label} does not exist yet; the first command that needs it creates it",
+                f"{database.label} does not exist yet; the first `ipam-ledger pool apply` or `ipam-ledger db upgrade` makes it",
             )
         ]
     found = database.revision()
@@ -138,6 +140,8 @@ def _stands(database: Database) -> list[dict[str, Any]]:
             what = "index" if each.name in guard.UNIQUE else "append-only"
             out.append(row(f"{what} {each.name}", each.wrong is None, each.wrong or "in force"))
         verbs = guard.privileges(tx)
+    if _half_imported(database):
+        out.append(row("import", False, str(Unfinished())))
     if verbs:
         out.append(
             row(
@@ -149,3 +153,14 @@ def _stands(database: Database) -> list[dict[str, Any]]:
     elif not database.sqlite:
         out.append(row("privileges", True, "this user can neither change nor remove an event"))
     return out
+
+
+def _half_imported(database: Database) -> bool:
+    from ledger.errors import DatabaseAway
+    from ledger.store import fences
+
+    try:
+        with database.read() as tx:
+            return fences.half_imported(tx)
+    except DatabaseAway:  # the schema may be looked at by a user who may not read the events
+        return False

@@ -101,11 +101,14 @@ class Invocation:
         return Printer(self.output, color=self.color)
 
     @contextmanager
-    def database(self, *, head: bool = True) -> Iterator[Database]:
-        """The ledger. ``head``: only if its schema is this program's. Raises SchemaMismatch, DatabaseAway, InvalidInput."""
+    def database(self, *, head: bool = True, create: bool = True) -> Iterator[Database]:
+        """The ledger. ``head``: only if its schema is this program's. ``create``: an SQLite file that is not there is made.
+
+        Raises SchemaMismatch, DatabaseAway, InvalidInput.
+        """
         from ledger.settings import default_database_url
 
-        with _opened(self._db or default_database_url(), head=head) as database:
+        with _opened(self._db or default_database_url(), head=head, create=create) as database:
             yield database
 
     @contextmanager
@@ -113,7 +116,7 @@ class Invocation:
         """The ledger for a question: the replica that IPAM_LEDGER_READ_DB names, unless --db was given."""
         from ledger.settings import reading_database_url
 
-        with _opened(self._db or reading_database_url(), head=True) as database:
+        with _opened(self._db or reading_database_url(), create=False) as database:
             yield database
 
     @contextmanager
@@ -162,7 +165,7 @@ def actor() -> str:
 
 
 @contextmanager
-def _opened(url: str, *, head: bool) -> Iterator[Database]:
+def _opened(url: str, *, head: bool = True, create: bool) -> Iterator[Database]:
     import logging
 
     from ledger.store import Database
@@ -172,7 +175,7 @@ def _opened(url: str, *, head: bool) -> Iterator[Database]:
     database = Database(url)
     try:
         if head:
-            database.require_head()
+            database.require_head(create=create)
         yield database
     finally:
         database.close()

@@ -50,6 +50,8 @@ def command(invocation: Invocation, /, output: str, follow: bool, interval: floa
       ipam-ledger export -o ledger.zst
       ipam-ledger export --follow -o /mnt/elsewhere/ledger.zst
       ipam-ledger export | zstd -dc | jq 'select(.ip == "10.19.120.7")'
+
+    Exit status: 0 all of it is written, 1 it is not, and why is said, 2 wrong usage.
     """
     from ledger.archive.writer import Follow, export, total
 
@@ -57,7 +59,7 @@ def command(invocation: Invocation, /, output: str, follow: bool, interval: floa
         raise click.UsageError("--follow needs a file: -o FILE")
     if output == "-" and sys.stdout.isatty():
         raise click.UsageError("this is not for a terminal: -o FILE, or pipe it")
-    with invocation.database() as database:
+    with invocation.database(create=False) as database:
         if follow:
             following = Follow(database, Path(output))
             try:

@@ -42,10 +42,12 @@ def status(invocation: Invocation, /) -> None:
     \b
     Example:
       ipam-ledger fence status -o json
+
+    Exit status: 0 answered (either way), 1 the ledger cannot be read, 2 wrong usage.
     """
     from ledger import fence
 
-    with invocation.database() as database:
+    with invocation.database(create=False) as database:
         newest = fence.status(database)
     answer = newest.to_json() if newest else {"raised": False, "at": None, "reason": None, "actor": None}
     invocation.printer.one(answer, lambda: click.echo(_sentence(newest)))
@@ -60,6 +62,8 @@ def raise_(invocation: Invocation, /, reason: str) -> None:
     \b
     Example:
       ipam-ledger fence raise --reason "the database was restored from last night's dump"
+
+    Exit status: 0 it is raised, 1 it cannot be, 2 wrong usage.
     """
     from ledger import fence
 
@@ -101,6 +105,8 @@ def lift(invocation: Invocation, /, no_cluster: bool, despite: bool, kubeconfig:
     Examples:
       ipam-ledger fence lift --reason "compared after the restore"
       ipam-ledger fence lift --no-cluster --reason "single node, all containers were restarted"
+
+    Exit status: 0 it is not raised any more, 1 it stays, 2 wrong usage.
     """
     from ledger import fence
 

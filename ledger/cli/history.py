@@ -7,12 +7,12 @@ from datetime import datetime
 import click
 
 from ledger.cli.everywhere import Invocation, everywhere
-from ledger.cli.params import IP, POD, TIME, Count
+from ledger.cli.params import ANY_POD, IP, TIME, Count
 
 
 @click.command()
 @click.argument("ip", type=IP, required=False)
-@click.option("--pod", type=POD, help="Events of this pod (also those that took an address from it).")
+@click.option("--pod", type=ANY_POD, help="Events of this pod (also those that took an address from it).")
 @click.option("--namespace", metavar="NAME", help="Events of this namespace's pods.")
 @click.option(
     "--node", metavar="NAME", help="Events on this node. Best with --since: there is no index by node."

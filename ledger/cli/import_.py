@@ -41,6 +41,9 @@ def command(invocation: Invocation, /, source: str, keys: tuple[str, ...], kind:
       ipam-ledger import ledger.zst --db sqlite:///new.db
       ipam-ledger import ledger.zst --db postgresql+psycopg://owner@host/ledger --key seal.key.pub
       ipam-ledger import --from k8s-ipam ippools.json --dry-run
+
+    Exit status: 0 all of it is in the ledger, 1 the file is damaged or does not prove itself (with --from: something
+    disagrees), 2 wrong usage, a file that is no export, or a database that is not empty.
     """
     if kind is not None:
         return run(invocation, kind, source, Given(**given))

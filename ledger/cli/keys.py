@@ -37,6 +37,8 @@ def generate(invocation: Invocation, /, key: Path | None, name: str | None) -> N
     \b
     Example:
       ipam-ledger keys generate --name ledger.example.org/cluster-1
+
+    Exit status: 0 made, 1 a file cannot be written, 2 wrong usage or a key that is there already.
     """
     from ledger.keys import default_key, generate, public_path
 
@@ -60,6 +62,8 @@ def show(invocation: Invocation, /, key: Path | None) -> None:
     \b
     Example:
       ipam-ledger keys show
+
+    Exit status: 0 shown, 2 wrong usage or no such key.
     """
     from ledger.keys import default_key, load_verifier, public_path
 

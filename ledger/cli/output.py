@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, islice, repeat
 from typing import Any, Final, TextIO
 
 Row = Mapping[str, Any]
@@ -59,6 +60,11 @@ class Printer:
         self._color = color
         self._stream = stream or sys.stdout or io.StringIO()  # it was closed: nobody listens
         self.terminal = self._stream.isatty() if terminal is None else terminal
+        if os.environ.get("TERM", "").lower() in (
+            "dumb",
+            "unknown",
+        ):  # as rich has it: it would fold at 80 columns
+            self.terminal = False
 
     def rows(
         self, rows: Iterable[Row], columns: Sequence[Column], *, fields: Sequence[str] = (), empty: str = ""
@@ -88,15 +94,19 @@ class Printer:
     def stream(
         self, pages: Iterable[Iterable[Row]], columns: Sequence[Column], fields: Sequence[str]
     ) -> None:
-        """Rows that come while one waits; each page is on its way at once. JSON is one object after another, as kubectl's -w."""
+        """Rows that come while one waits; each page is on its way at once. JSON is one object after another, as kubectl's -w.
+
+        A table's columns grow with what comes, and its titles come with the first rows, whose widths they have.
+        """
         first = True
         widths: list[int] = []
         for page in pages:
             if self.output == "table":
                 cells = [[column.cell(row) for column in columns] for row in page]
-                if first:
-                    widths = _widths(cells, columns)
-                    self.line(_plain([column.title for column in columns], widths, columns))
+                if cells:
+                    titles, widths = not widths, list(map(max, _widths(cells, columns), widths or repeat(0)))
+                    if titles:
+                        self.line(_plain([column.title for column in columns], widths, columns))
                 for line in cells:
                     self.line(_plain(line, widths, columns))
             elif self.output == "csv":
@@ -254,15 +264,26 @@ def _pages(lines: Iterable[list[str]]) -> Iterator[list[list[str]]]:
 
 
 def _widths(page: Sequence[Sequence[str]], columns: Sequence[Column]) -> list[int]:
-    return [max(len(column.title), *(len(line[i]) for line in page), 0) for i, column in enumerate(columns)]
+    return [
+        max(len(column.title), *(_length(line[i]) for line in page), 0) for i, column in enumerate(columns)
+    ]
 
 
 def _plain(line: Sequence[str], widths: Sequence[int], columns: Sequence[Column]) -> str:
-    parts = (
-        cell.rjust(width) if column.right else cell.ljust(width)
-        for cell, width, column in zip(line, widths, columns, strict=True)
-    )
+    parts = []
+    for cell, width, column in zip(line, widths, columns, strict=True):
+        space = " " * (width - _length(cell))
+        parts.append(space + cell if column.right else cell + space)
     return "   ".join(parts).rstrip()
+
+
+def _length(text: str) -> int:
+    """How many columns of a terminal the text takes: a Chinese character two, a combining one none."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def _json(value: Any, indent: int | None = None) -> str:

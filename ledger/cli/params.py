@@ -31,19 +31,27 @@ class Ip(click.ParamType):  # type: ignore[type-arg]
 
 
 class Pod(click.ParamType):  # type: ignore[type-arg]
-    """``namespace/name``."""
+    """``namespace/name``, as Kubernetes gives names. ``loose``: as a runtime may have given them, for what the ledger may hold."""
 
     name = "ns/name"
+
+    def __init__(self, *, loose: bool = False) -> None:
+        self._loose = loose
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, str]:
+        from ledger.events import storable
         from ledger.outside import LABEL, is_subdomain
 
         if isinstance(value, tuple):
             return value
-        namespace, slash, pod = value.partition("/")
-        if not slash or not LABEL.fullmatch(namespace) or not is_subdomain(pod):
+        namespace, _, pod = value.partition("/")
+        if self._loose:
+            good = all(text and "/" not in text and storable(text) for text in (namespace, pod))
+        else:
+            good = LABEL.fullmatch(namespace) is not None and is_subdomain(pod)
+        if not good:
             self.fail(f"{value!r} is no pod: write NAMESPACE/NAME, as default/web-0", param, ctx)
         return namespace, pod
 
@@ -74,6 +82,7 @@ class Label(click.ParamType):  # type: ignore[type-arg]
 
 IP = Ip()
 POD = Pod()
+ANY_POD = Pod(loose=True)
 LABEL = Label()
 
 

@@ -115,6 +115,8 @@ def list_(invocation: Invocation, /) -> int:
     Examples:
       ipam-ledger pool list
       ipam-ledger pool list -o json | jq '.[] | select(.utilization > 0.9) | .name'
+
+    Exit status: 0 answered (no pool is an answer), 1 the ledger cannot be read, 2 wrong usage.
     """
     from ledger.book import Book
     from ledger.cli.output import Column
@@ -153,7 +155,7 @@ def figures(pool: PoolFigures) -> dict[str, Any]:
         "free": pool.free,
         "held": pool.held,
         "cooling": pool.cooling,
-        "utilization": round(pool.utilization, 6),
+        "utilization": pool.utilization,
         "addressSpace": spec.address_space,
         "pickStrategy": spec.pick_strategy,
         "cooldownSeconds": spec.cooldown_seconds,
@@ -292,7 +294,7 @@ def _draw(printer: Printer, pool: PoolFigures, in_use: dict[str, State]) -> None
         each = "" if drawing.each == 1 else f", {drawing.each} addresses a cell"
         printer.line(f"{sub.range}{each}")
         label = len(to_text(sub.family, sub.range.last)) + 2
-        width = 64 if printer.width >= label + 64 else 32
+        width = next((cells for cells in (64, 32) if printer.width >= label + cells), 16)
         for offset, cells in drawing.lines(width):
             line = Text(f"{to_text(sub.family, sub.range.first + offset):<{label}}")
             for style, run in groupby(cells, key=lambda cell: cell.style):

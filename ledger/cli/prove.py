@@ -38,6 +38,8 @@ def command(invocation: Invocation, /, seq: int | None, since: Path | None, outp
     Examples:
       ipam-ledger prove 42 -o event-42.json
       ipam-ledger prove --since last-weeks-checkpoint -o growth.json
+
+    Exit status: 0 proven, 1 there is no such event or it is not sealed yet, 2 wrong usage.
     """
     from ledger.errors import InvalidRequest, LedgerError
     from ledger.files import replace_file
@@ -45,7 +47,7 @@ def command(invocation: Invocation, /, seq: int | None, since: Path | None, outp
 
     if (seq is None) is (since is None):
         raise click.UsageError("give either SEQ or --since CHECKPOINT")
-    with invocation.database() as database:
+    with invocation.database(create=False) as database:
         document: dict[str, Any]
         if seq is None:
             document = prove_growth(database, _text(since))

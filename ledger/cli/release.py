@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ledger.cli.everywhere import Invocation, everywhere
-from ledger.cli.params import IP, POD, ask_reason
+from ledger.cli.params import ANY_POD, IP, ask_reason
 
 if TYPE_CHECKING:
     from ledger.events import Event
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("ips", metavar="[IP]...", type=IP, nargs=-1)
 @click.option("--name", metavar="NAME", help="What an owner that is no pod has, all of it.")
-@click.option("--pod", type=POD, help="What a pod has, all of it.")
+@click.option("--pod", type=ANY_POD, help="What a pod has, all of it.")
 @click.option("--pool", metavar="NAME", help="In this pool, where several have the address.")
 @click.option("--reason", callback=ask_reason, help="Why, in words, for those who read the ledger later.")
 @everywhere

@@ -28,12 +28,14 @@ def command(invocation: Invocation, /, target: str, until: datetime | None) -> i
     Examples:
       ipam-ledger replay --into sqlite:///copy.db
       ipam-ledger replay --into sqlite:///tuesday.db --until 2026-11-24T14:05:00+01:00
+
+    Exit status: 0 replayed, 1 it cannot be, and why is said, 2 wrong usage or a database that is not empty.
     """
     from ledger.archive.transfer import replay_into
     from ledger.archive.writer import total
     from ledger.store import Database
 
-    with closing(Database(target)) as into, invocation.database() as source:
+    with closing(Database(target)) as into, invocation.database(create=False) as source:
         into.require_head()  # makes it; not before there is something to put there
         with invocation.progress("replaying", total(source)) as done:
             loaded = replay_into(source, into, until=until, actor=actor(), progress=done)

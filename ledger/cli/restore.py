@@ -49,6 +49,8 @@ def command(invocation: Invocation, /, direction: str | None, dry_run: bool, kub
       ipam-ledger restore --from-cluster --dry-run
       ipam-ledger restore --from-cluster
       ipam-ledger restore --to-cluster
+
+    Exit status: 0 nothing disagrees, 1 something does, 2 wrong usage.
     """  # fmt: skip
     if direction is None:
         raise click.UsageError("say which way: --from-cluster or --to-cluster")
@@ -127,7 +129,7 @@ def _to(invocation: Invocation, dry_run: bool, kubeconfig: str | None) -> int:
     from ledger.book import Book
     from ledger.cli.output import Column
 
-    with invocation.database() as database:
+    with invocation.database(create=False) as database:
         specs = [figures.spec for figures in Book(database, actor=actor()).pools()]
     written = import_module(RESTORE).to_cluster(specs, kubeconfig, dry_run=dry_run)
     rows = [{"pool": each.pool, "result": each.became} for each in written]

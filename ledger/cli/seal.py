@@ -18,13 +18,17 @@ from ledger.cli.keyfiles import checkpoint_option, key_option
 def command(invocation: Invocation, /, key: Path | None, checkpoint: Path | None, unsigned: bool) -> int:
     """Fold new events into the Merkle tree and sign a checkpoint of its head.
 
-    The checkpoint is stored in the ledger and in the file of --checkpoint, which is best kept on another machine. Nothing
-    is signed if the ledger does not extend what was signed last: then it was changed, or restored to an earlier day.
+    The checkpoint is stored in the ledger and in the file of --checkpoint, which is best kept on another machine. It is made
+    if it is not there; an empty one is refused, for it may have held a checkpoint. Nothing is signed if the ledger does not
+    extend what was signed last: then it was changed, or restored to an earlier day.
 
     \b
     Examples:
       ipam-ledger keys generate && ipam-ledger seal
       ipam-ledger seal --key /etc/ipam-ledger/seal.key --checkpoint /mnt/elsewhere/checkpoint
+
+    Exit status: 0 sealed, or there was nothing new, 1 nothing was signed, and why is said, 2 wrong usage, no key, or
+    a file that is no checkpoint.
     """
     from ledger.keys import default_checkpoint, default_key, load_signer
     from ledger.seal import OutsideFile, Sealer

@@ -44,6 +44,8 @@ def command(invocation: Invocation, /, follow: bool, count: int) -> int:
       ipam-ledger tail -n 20
       ipam-ledger tail -f
       ipam-ledger tail -f -n 0 -o jsonl | jq 'select(.kind == "Reclaimed")'
+
+    Exit status: 0 answered (no event is an answer), 1 the ledger cannot be read, 2 wrong usage.
     """
     from ledger.cli.events import COLUMNS, FIELDS
 

@@ -40,7 +40,7 @@ def command(invocation: Invocation, /, ip: str, at: datetime | None, pool: str |
       ipam-ledger who-had 10.19.120.7 --at 2026-11-24T14:05:00+01:00
       ipam-ledger who-had 10.19.120.7 --at -2h -o json
 
-    Exit status: 0 answered (nobody is an answer), 1 no pool of this ledger ever had the address, 2 wrong usage.
+    Exit status: 0 answered (nobody is an answer), 1 no pool of this ledger (or not that one) ever had the address, 2 wrong usage.
     """
     from ledger import audit
     from ledger.events import State

@@ -79,6 +79,8 @@ class Database:
                 self._autocommit = _postgresql_engine(
                     self.url, pool_size, self._seen, isolation_level="AUTOCOMMIT"
                 )
+                if why := _strange_option(self.url):
+                    raise InvalidInput("database URL", self.label, f"cannot be used: {why}")
         except exc.ArgumentError:  # a port in the query that is no number, a plugin, …
             raise InvalidInput("database URL", self.label, f"cannot be used; {_HINT}") from None
 
@@ -188,6 +190,8 @@ class Database:
             return self._other_schema(cause)
         if isinstance(error, exc.DataError):  # for one: a NUL, which psycopg refuses to send
             return InvalidRequest("text", None, _said(cause))
+        if sqlstate is None and isinstance(error, exc.ProgrammingError) and error.statement:
+            return error  # the driver refuses what we ask, and the server has not even heard of it
         if getattr(error, "connection_invalidated", False) or sqlstate is None or sqlstate.startswith(_AWAY):
             return DatabaseAway(f"{self.label} cannot be reached: {_said(cause)}")
         return error
@@ -210,20 +214,22 @@ class Database:
         except SchemaMismatch:
             return None
 
-    def require_head(self) -> None:
+    def require_head(self, *, create: bool = True) -> None:
         """Raise SchemaMismatch unless the schema is this program's, naming the command that mends it.
 
-        An SQLite file that does not exist yet is created and migrated; an older one is migrated.
+        An SQLite file that does not exist yet is created and migrated; an older one is migrated. Without ``create``,
+        as for a question, to which nothing is no answer, one that holds no ledger is refused. Raises DatabaseAway.
         """
+        if not create and self.sqlite and not self._path.exists():
+            raise DatabaseAway(f"there is no ledger at {self._path}; {_FIRST}")
         found = self.revision()
         if found == HEAD:
             return
         if found is None or found < HEAD:
             needs = f"is at schema {found}, this program needs {HEAD}" if found else "has no ledger yet"
-            if not self.sqlite:
-                raise SchemaMismatch(
-                    f"{self.label} {needs}; run `ipam-ledger db upgrade`", found=found, wanted=HEAD
-                )
+            if not self.sqlite or (found is None and not create):
+                how = _FIRST if self.sqlite else "run `ipam-ledger db upgrade`"
+                raise SchemaMismatch(f"{self.label} {needs}; {how}", found=found, wanted=HEAD)
             from ledger.migrate import upgrade  # Alembic takes 0.4 s to import; only a new file needs it
 
             try:
@@ -257,6 +263,7 @@ class Tx:
         return result  # type: ignore[no-any-return]
 
 
+_FIRST = "is the path right? The first `ipam-ledger pool apply` or `ipam-ledger db upgrade` makes a ledger"
 _HINT = "use sqlite:///path/ledger.db or postgresql+psycopg://user@host/database"
 _ENCODED = " (in a password, @ is written %40 and ? is %3F)"
 _SHOWN = {
@@ -400,6 +407,18 @@ def _postgresql_engine(url: URL, pool_size: int, seen: dict[str, bool], **option
             connection.read_only = None
 
     return engine
+
+
+def _strange_option(url: URL) -> str | None:
+    """What is wrong with the URL's options, if PostgreSQL does not have one: the driver would ask no server, so none is away."""
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import make_conninfo
+
+    try:
+        make_conninfo(**dict.fromkeys(url.query, ""))
+    except ProgrammingError as error:
+        return _said(error)
+    return None
 
 
 def _said(cause: BaseException | None) -> str:

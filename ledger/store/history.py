@@ -240,6 +240,12 @@ def pool_event(tx: Tx, pool_id: int, at: datetime | None = None) -> Event | None
     return _event(row) if row else None
 
 
+def specs(tx: Tx) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every spec that a pool ever had, deleted ones too, with the pool's name; the newest last."""
+    query = sa.select(pool.c.name, ledger.c.spec).where(ledger.c.ip.is_(None), ledger.c.pool_id == pool.c.id)
+    return (tuple(row) for row in tx.execute(query.order_by(ledger.c.seq)))
+
+
 def pool_at(tx: Tx, pool_id: int, at: datetime, *, used_only: bool) -> list[Event]:
     """The newest event of each address of a pool at a moment. ``used_only``: without those that are free."""
     _by_index(tx)

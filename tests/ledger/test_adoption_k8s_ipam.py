@@ -103,7 +103,7 @@ def test_a_pool_that_has_given_out_nothing(status: Any) -> None:
         ({"DynamicReservations": {"ns": {"a": 7}}}, "status.DynamicReservations.ns.a: must be an IP address as text (got 7)"),
         ({"DynamicReservations": {"ns": {"a": ""}}}, "status.DynamicReservations.ns.a: is not an IP address: "),
         ({"DynamicReservations": {"ns": {"a": "10.0.0.256"}}}, "status.DynamicReservations.ns.a: is not an IP address: "),
-        ({"DynamicReservations": {"ns": {"a": "::ffff:10.0.0.1"}}}, "status.DynamicReservations.ns.a: is not an IP address: "),
+        ({"DynamicReservations": {"ns": {"a": "::ffff:10.0.0.1"}}}, "status.DynamicReservations.ns.a: is an IPv4-mapped address: "),
         ({"DynamicReservations": {"ns": {"a/b": "10.0.0.1"}}}, "status.DynamicReservations.ns.a/b: is no name of a pod"),
         ({"DynamicReservations": {"N S": {"a": "10.0.0.1"}}}, "status.DynamicReservations.N S.a: is no name of a pod"),
         ({"DynamicReservations": {"ns": {"a" * 300: "10.0.0.1"}}}, "status.DynamicReservations.ns.aaa"),

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from ledger import audit
-from ledger.errors import InvalidInput, UnknownAddress, UnknownPool
+from ledger.errors import AddressOutsidePool, InvalidInput, UnknownAddress, UnknownPool
 from ledger.events import rfc3339
 from ledger.store import Database
 from tests.ledger.chronicle import Chronicle, moment
@@ -163,6 +163,26 @@ def test_ipv6_is_found_however_it_is_spelled(told: Chronicle) -> None:
         """
     )
     assert who(told, "FD00:0:0::000A", "10:01") == ["default/a (p) 10:01:00-"]
+
+
+def test_a_pool_that_never_had_the_address_is_no_place_to_ask(told: Chronicle) -> None:
+    told.write(
+        """
+        10:00 p PoolCreated 10.8.0.0/29
+        10:00 q PoolCreated 10.9.0.0/29
+        10:01 p 10.8.0.1 Allocated default/a
+        10:02 q PoolUpdated 10.9.1.0/29
+        """
+    )
+    assert who(told, "10.9.0.2", None, pool="q") == who(told, "10.9.0.2", None) == [], "it had that once"
+    assert who(told, "10.8.0.1", "09:59", pool="p") == [], "it has, later"
+    for ip in ("10.8.0.1", "10.7.0.1"):
+        with pytest.raises(
+            AddressOutsidePool, match=f"{ip} is outside pool 'q', which has 10.9.1.0-10.9.1.7"
+        ):
+            who(told, ip, None, pool="q")
+    with pytest.raises(AddressOutsidePool):
+        list(audit.events(told.database, audit.Wanted(ip="10.8.0.1", pool="q")))
 
 
 def test_an_address_that_nobody_had_is_known_and_one_of_no_pool_is_not(told: Chronicle) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ProgrammingError
 
 from ledger import pools
 from ledger.book import Book
@@ -121,7 +122,6 @@ def test_a_wrong_password_a_missing_database_and_too_many_connections_are_away(
         "postgresql+psycopg://127.0.0.1:1/ledger?user=u&password=hush",
         "postgresql+psycopg://127.0.0.1:1/ledger?user=u&password=no&password=hush",
         "postgresql+psycopg://127.0.0.1:1/ledger?user=u&pass%77ord=hush&sslpassword=hush",
-        "postgresql+psycopg://127.0.0.1:1/ledger?PASSWORD=hush",
         "postgresql+psycopg:///ledger?host=127.0.0.1&port=1&password=a@hush",
     ],
 )
@@ -144,6 +144,7 @@ def test_a_password_is_never_repeated(url: str) -> None:
         "postgresql+psycopg://u:a?x@hush@h/ledger",
         "postgresql+psycopg://u:a@h:bad/ledger?password=hush",
         "postgresql+psycopg://h/ledger?password=hush&port=bad",
+        "postgresql+psycopg://h/ledger?PASSWORD=hush",
         "postgresql+psycopg://h/ledger?password=hush&plugin=none",
         "postgresql+psycopg://h/ledger?conninfo=password%3Dhush",
         "mysql://h/ledger?password=hush",
@@ -198,6 +199,15 @@ def test_a_database_without_our_tables_is_told_apart_from_one_that_is_away(
     for url in (empty_sqlite_url, empty_postgres_url):
         with closing(Database(url)) as empty, pytest.raises(SchemaMismatch, match="ipam-ledger db upgrade"):
             Book(empty, actor="test").allocate(claim("a"))
+
+
+def test_what_the_driver_refuses_is_no_absence_of_the_server(postgres_url: str) -> None:
+    with (
+        closing(Database(postgres_url)) as there,
+        pytest.raises(ProgrammingError, match="placeholder"),
+        there.begin() as tx,
+    ):
+        tx.connection.exec_driver_sql("SELECT %s", (1, 2))
 
 
 def test_a_user_without_privileges_is_told_so(auditor_url: str) -> None:

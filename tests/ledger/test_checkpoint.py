@@ -225,6 +225,14 @@ def test_key_files_are_private_and_never_overwritten(tmp_path: Path) -> None:
     assert path.read_text() == before and not path.with_name("other.key").exists()
 
 
+def test_half_a_pair_of_keys_is_not_left_behind(tmp_path: Path) -> None:
+    path = tmp_path / "seal.key"
+    keys.public_path(path).symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InvalidInput, match=r"never overwritten \(got .*seal\.key\.pub"):
+        keys.generate(path)
+    assert [each.name for each in tmp_path.iterdir()] == ["seal.key.pub"]
+
+
 def test_a_key_that_others_may_read_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "seal.key"
     keys.generate(path)

@@ -24,11 +24,16 @@ TOO_MANY = "9" * 30
 
 
 @pytest.fixture
-def told(sqlite_url: str) -> Cli:
-    database = Database(sqlite_url)
+def cli(sqlite_url: str) -> Cli:
+    return Cli(sqlite_url)
+
+
+@pytest.fixture
+def told(cli: Cli) -> Cli:
+    database = Database(cli.url)
     Chronicle(database).write(STORY)
     database.close()
-    return Cli(sqlite_url)
+    return cli
 
 
 def events(cli: Cli) -> int:
@@ -162,6 +167,17 @@ def test_a_name_is_told_from_the_sentence_around_it(told: Cli) -> None:
     assert said.err == "Error: owner 'nobody' has no address\n"
 
 
+@pytest.mark.parametrize("name", ["web_0", "Web.0", "-"])
+def test_a_pod_that_a_runtime_named_as_kubernetes_would_not_can_be_asked_about(cli: Cli, name: str) -> None:
+    pod = f"Apps/{name}"
+    database = Database(cli.url)
+    Chronicle(database).write(f"10:00 p PoolCreated 10.8.0.0/29\n10:01 p 10.8.0.1 Allocated {pod} c=c1")
+    database.close()
+    assert [row["ip"] for row in cli("history", "--pod", pod, "-o", "json").json] == ["10.8.0.1"]
+    assert f"released from pod {pod}" in cli("release", "--pod", pod, "--reason", "x").out
+    assert "is no pod" in cli("allocate", "p", "--pod", pod, "--reason", "x", status=2).err
+
+
 # Files ------------------------------------------------------------------------------------------
 
 
@@ -209,6 +225,18 @@ def test_a_checkpoint_that_is_no_text_is_named(told: Cli, tmp_path: Path) -> Non
         assert said.status != 0 and "is no text" in said.err + said.out and "seal.zst" in said.err + said.out
 
 
+def test_an_empty_checkpoint_is_not_taken_for_none(told: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "checkpoint"
+    file.touch()
+    told("keys", "generate", "--key", str(tmp_path / "key"))
+    said = told("seal", "--key", str(tmp_path / "key"), "--checkpoint", str(file), status=2)
+    assert "is empty; bring back what it held, or remove it" in said.err and file.read_text() == ""
+    assert "is empty" in told("verify", "--checkpoint", str(file), status=1).out
+    file.unlink()
+    told("seal", "--key", str(tmp_path / "key"), "--checkpoint", str(file))
+    told("verify", "--key", str(tmp_path / "key.pub"), "--checkpoint", str(file))
+
+
 def test_what_is_no_export_is_not_called_a_damaged_one(told: Cli, tmp_path: Path) -> None:
     (tmp_path / "j.json").write_text("[1, 2, 3]")
     said = told("import", str(tmp_path / "j.json"), status=2)
@@ -235,6 +263,44 @@ def test_a_url_that_cannot_be_read_is_wrong_usage_and_shows_nothing_of_a_passwor
     said = told("pool", "list", "--db", url, status=2)
     assert said.err.count("database URL:") == 1 and "%40" in said.err
     assert not any(part in said.err for part in ("pa@", "ss@", "word@"))
+
+
+QUESTIONS = (
+    "who-had 10.8.0.1", "history", "explain 10.8.0.1", "pool-at p --at -1h", "diff p --from -2h", "tail",
+    "check", "verify", "export", "prove 1", "pool list", "pool show p", "fence status", "restore --to-cluster",
+    "replay --into sqlite:///copy.db", "db check",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_question_makes_no_ledger_where_there_is_none(
+    question: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a mistyped path: "nobody" would be a wrong answer, and an empty ledger there the next one."""
+    monkeypatch.chdir(tmp_path)
+    said = Cli("sqlite:///there/ledgr.db")(*question.split(), status=1)
+    assert "ledgr.db" in said.err + said.out
+    assert "the first `ipam-ledger pool apply` or `ipam-ledger db upgrade` makes" in (said.err + said.out).replace("The", "the")  # fmt: skip
+    Path("ledgr.db").touch()
+    said = Cli("sqlite:///ledgr.db")(*question.split(), status=1)
+    assert "has no ledger yet" in said.err + said.out
+    assert list(tmp_path.iterdir()) == [tmp_path / "ledgr.db"]
+
+
+def test_nor_where_the_embedded_one_would_be(told: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    home = {"XDG_STATE_HOME": str(tmp_path / "home"), "IPAM_LEDGER_DB": ""}
+    said = told("pool", "list", status=1, env=home)
+    assert str(tmp_path / "home" / "ipam-ledger" / "ledger.db") in said.err
+    assert not (tmp_path / "home").exists()
+    told("pool", "apply", "-f", "crds/examples/ippool.json", env=home)
+    assert "ippool" in told("pool", "list", env=home).out
+
+
+def test_a_parameter_that_postgresql_does_not_have_is_named_and_no_server_is_called_away(told: Cli) -> None:
+    said = told("pool", "list", "--db", "postgresql+psycopg://u:secret@127.0.0.1:1/db?foo=bar", status=2)
+    assert 'cannot be used: invalid connection option "foo"' in said.err
+    assert "secret" not in said.err and "bar" not in said.err
 
 
 def test_a_parameter_that_an_sqlite_file_does_not_take_is_named(told: Cli) -> None:

@@ -194,13 +194,30 @@ def test_pool_apply_warns_of_fields_it_does_not_know(cli: Cli, tmp_path: Path) -
     assert "unknown field 'colour'" in said.err and said.out.endswith("created\n")
 
 
+def test_a_map_fits_on_a_narrow_terminal(cli: Cli, tmp_path: Path) -> None:
+    cli("pool", "apply", "-f", pool_file(tmp_path, ipPoolSubs=[{"range": "10.8.0.0/24"}]))
+    for columns, cells in (("100", 64), ("79", 64), ("60", 32), ("40", 16)):
+        lines = cli("pool", "show", "p", "--map", env={"COLUMNS": columns}).out.splitlines()
+        [first] = (line for line in lines if line.startswith("10.8.0.0  "))
+        assert len(first.split()[1]) == cells and len(first) <= int(columns)
+
+
+def test_a_pool_that_is_hardly_used_is_not_shown_as_unused(cli: Cli, tmp_path: Path) -> None:
+    file = pool_file(tmp_path, ipPoolSubs=[{"range": "fd00::/64"}])
+    cli("pool", "apply", "-f", file)
+    assert cli("pool", "list").out.split()[-2:] == ["0.0", "default"]
+    cli("allocate", "p", "--name", "a", "--reason", "x")
+    assert cli("pool", "list").out.split()[-2:] == ["<0.1", "default"]
+    assert cli("pool", "list", "-o", "yaml").yaml[0]["utilization"] == 1 / (2**64 - 1)
+
+
 def test_pool_list_has_the_same_figures_in_every_format(told: Cli) -> None:
     text = told("pool", "list").out.splitlines()
     assert text[0].split() == ["NAME", "CAPACITY", "ALLOCATED", "FREE", "HELD", "COOLING", "USED%", "SPACE"]
     assert text[1].split() == ["p", "6", "2", "2", "1", "1", "66.7", "default"]
     [row] = told("pool", "list", "-o", "json").json
     assert {key: row[key] for key in ("name", "capacity", "allocated", "free", "held", "cooling", "utilization")} == {
-        "name": "p", "capacity": 6, "allocated": 2, "free": 2, "held": 1, "cooling": 1, "utilization": 0.666667,
+        "name": "p", "capacity": 6, "allocated": 2, "free": 2, "held": 1, "cooling": 1, "utilization": 4 / 6,
     }  # fmt: skip
     assert told("pool", "list", "-o", "jsonl").rows == told("pool", "list", "-o", "yaml").yaml == [row]
     [flat] = told("pool", "list", "-o", "csv").csv
@@ -604,6 +621,32 @@ def test_check_finds_what_should_not_be(any_told: Cli, tmp_path: Path) -> None:
     assert any_told("check", "--evidence", f"file:{gone}", "-o", "csv", status=1).csv[0]["ip"] == "10.8.0.2"
 
 
+@pytest.mark.parametrize("where", ["file:/no/such/list", "command:/no/such/program"])
+def test_check_says_once_that_the_evidence_cannot_be_had_and_fails(told: Cli, where: str) -> None:
+    told("allocate", "p", "--pod", "default/x", "--reason", "takes it back")
+    said = told("check", "--evidence", where, status=1)
+    place = where.partition(":")[2]
+    assert (said.out, said.err) == (
+        f"no evidence: {place}: No such file or directory (of 3 addresses)\n"
+        "1 of 1 findings are bad; asked about the owners of 3 addresses\n",
+        "",
+    )
+    assert told("check", "--evidence", where, "-o", "json", status=1).json["ok"] is False
+    assert "evidence" in told("check", "--evidence", "", status=2).err
+    assert (
+        told("check", "--evidence", "never").out == "nothing found; asked about the owners of 3 addresses\n"
+    )
+
+
+def test_check_asks_the_replica_unless_something_outside_is_compared(told: Cli, tmp_path: Path) -> None:
+    """A replica may be behind, and what has changed since would be found to differ."""
+    url = f"sqlite:///{tmp_path / 'replica.db'}"
+    told("db", "upgrade", "--db", url)
+    replica = {"IPAM_LEDGER_READ_DB": url}
+    assert told("check", env=replica).out == "nothing found\n"
+    assert "10.8.0.4" in told("check", "--evidence", "never", status=1, env=replica).out
+
+
 def test_check_suspects_an_address_whose_pod_was_seen_since_with_another_uid(told: Cli) -> None:
     database = Database(told.url)
     Chronicle(database).write(
@@ -653,10 +696,11 @@ def test_check_asks_the_cluster_by_a_hook_found_by_name(told: Cli, monkeypatch: 
     assert "not part of this installation" in told("check", "--against-cluster", status=1).err
 
 
-def test_questions_go_to_the_replica_and_writes_do_not(
-    told: Cli, empty_sqlite_url: str, tmp_path: Path
-) -> None:
-    replica = {"IPAM_LEDGER_READ_DB": f"sqlite:///{tmp_path / 'replica.db'}"}
+def test_questions_go_to_the_replica_and_writes_do_not(told: Cli, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'replica.db'}"
+    replica = {"IPAM_LEDGER_READ_DB": url}
+    assert "there is no ledger at" in told("history", status=1, env=replica).err
+    told("db", "upgrade", "--db", url)
     assert told("history", "-o", "json", env=replica).json == []
     assert told("pool", "list", "-o", "json", env=replica).json == []
     assert len(told("--db", told.url, "history", "-o", "json", env=replica).json) == 8, (

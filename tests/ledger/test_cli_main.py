@@ -101,6 +101,7 @@ def test_every_command_of_ours_explains_itself(name: str) -> None:
             "an example"
         )
         assert "--db URL" in said and "--no-color" in said
+        assert "Exit status" in said
     said = Cli("sqlite:///never-opened.db")(name, "--help").out
     assert f"  ipam-ledger {name}" in said and "--db URL" in said, "a group, too"
     assert "..." not in said.partition("Commands:")[2], "what a verb does is not cut off"
@@ -167,11 +168,12 @@ def test_db_before_a_daemons_name_reaches_it(monkeypatch: pytest.MonkeyPatch, cl
 
 
 def test_an_error_is_a_sentence_for_people_and_an_object_for_programs(cli: Cli) -> None:
+    unknown = "10.9.9.9 belongs to no pool of this ledger; `ipam-ledger pool list` names them, `pool show NAME` the ranges of one"
     said = cli("who-had", "10.9.9.9", status=1)
-    assert (said.out, said.err) == ("", "Error: 10.9.9.9 belongs to no pool of this ledger\n")
+    assert (said.out, said.err) == ("", f"Error: {unknown}\n")
     said = cli("who-had", "10.9.9.9", "-o", "json", status=1)
     assert said.out == ""
-    assert json.loads(said.err) == {"error": "10.9.9.9 belongs to no pool of this ledger", "ip": "10.9.9.9"}
+    assert json.loads(said.err) == {"error": unknown, "ip": "10.9.9.9"}
     assert "error" in json.loads(cli("-o", "jsonl", "pool", "show", "nope", status=1).err)
 
 
@@ -180,11 +182,13 @@ def test_an_error_is_a_sentence_for_people_and_an_object_for_programs(cli: Cli) 
     [
         (("who-had",), "Missing argument 'IP'"),
         (("who-had", "10.0.0"), "'10.0.0' is not an IP address"),
-        (("who-had", "::ffff:10.0.0.1"), "'::ffff:10.0.0.1' is not an IP address"),
+        (("who-had", "::ffff:10.0.0.1"), "'::ffff:10.0.0.1' is an IPv4-mapped address: write 10.0.0.1"),
         (("who-had", "10.0.0.1", "--at", "2026-11-24T10:00:00"), "has no offset"),
         (("who-had", "10.0.0.1", "--at"), "requires an argument"),
         (("history", "--pod", "web-0"), "write NAMESPACE/NAME"),
-        (("history", "--pod", "default/Web_0"), "is no pod"),
+        (("history", "--pod", "default/a/b"), "is no pod"),
+        (("history", "--pod", "/web-0"), "is no pod"),
+        (("allocate", "p", "--pod", "default/Web_0", "--reason", "x"), "is no pod"),
         (("history", "--pod", "a/b", "--namespace", "c"), "is not the namespace of --pod"),
         (("history", "--since", "-1h", "--until", "-2h"), "--since is not before --until"),
         (("history", "--limit", "0"), "--limit"),
@@ -194,7 +198,12 @@ def test_an_error_is_a_sentence_for_people_and_an_object_for_programs(cli: Cli) 
         (("pool", "apply"), "Missing option '-f'"),
         (("pool", "apply", "-f", "/no/such/file"), "No such file"),
         (("allocate", "p", "--reason", "x"), "either --name or --pod"),
-        (("allocate", "p", "--name", "a/b", "--reason", "x"), "must be letters"),
+        (("allocate", "p", "--name", "a/b", "--reason", "x"), "must be 1 to 253 letters"),
+        (("allocate", "p", "--name", "a" * 254, "--reason", "x"), "must be 1 to 253 letters"),
+        (
+            ("allocate", "p", "--name", "a", "--reason", "ü" * 300),
+            "is too long: make it 512 bytes at most; it has 600",
+        ),
         (("allocate", "p", "--name", "a", "--reason", " "), "say why"),
         (("allocate", "p", "--name", "a", "--node-label", "x", "--reason", "x"), "write KEY=VALUE"),
         (("allocate", "p", "--name", "a"), "Missing option '--reason'"),
@@ -230,7 +239,7 @@ def test_a_database_at_another_schema_is_named_with_the_command_that_mends_it(
 
 def test_an_embedded_ledger_is_made_at_first_use(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'deep' / 'ledger.db'}"
-    assert Cli(url)("pool", "list").err.startswith("no pool")
+    Cli(url)("pool", "apply", "-f", "-", stdin=json.dumps(POOL))
     assert (tmp_path / "deep" / "ledger.db").exists()
 
 

@@ -87,6 +87,34 @@ def test_a_piped_table_is_plain_and_never_cut() -> None:
     ) == (f"SEQ   ADDRESS     NAME\n  1   10.0.0.1    {long}\n 10   10.0.0.22   y\n")
 
 
+def test_a_piped_table_counts_columns_of_a_terminal() -> None:
+    rows = [{"seq": 1, "ip": ip, "name": "x"} for ip in ("中文", "é", "e\u0301", "abcd")]
+    assert [line.rpartition("x")[0] for line in printed("table", rows).splitlines()[1:]] == [
+        "  1   中文      ",
+        "  1   é         ",
+        "  1   e\u0301         ",
+        "  1   abcd      ",
+    ]
+
+
+def test_a_table_that_comes_while_one_waits_has_the_widths_of_what_comes() -> None:
+    stream = io.StringIO()
+    pages = [[], [ROWS[0]], [{**ROWS[0], "ip": "10.0.0.100"}], [ROWS[0]]]
+    Printer("table", stream=stream, terminal=False).stream(pages, COLUMNS, ())
+    assert stream.getvalue().splitlines() == [
+        "SEQ   ADDRESS    NAME",
+        "  1   10.0.0.1   web-0",
+        "  1   10.0.0.100   web-0",
+        "  1   10.0.0.1     web-0",
+    ]
+
+
+def test_a_dumb_terminal_gets_the_table_of_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    rows = [{"seq": 1, "ip": "10.0.0.1", "name": "x" * 300}]
+    assert printed("table", rows, terminal=True) == printed("table", rows)
+
+
 def test_a_long_table_goes_on_with_the_widths_of_its_first_page() -> None:
     rows = [{"seq": n, "ip": "10.0.0.1", "name": "a"} for n in range(PAGE + 5)]
     lines = printed("table", rows).splitlines()

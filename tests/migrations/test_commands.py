@@ -127,6 +127,7 @@ def refused(
 ) -> None:
     monkeypatch.chdir(folder)
     Path("pool.json").write_text(json.dumps(POOL))
+    Cli("sqlite:///other.db")("db", "upgrade")
     Cli("sqlite:///other.db")("export", "-o", "archive")
     cli = Cli(url)
     with closing(Database(url)) as database:

@@ -86,8 +86,10 @@ def test_wrong_usage_and_a_cluster_that_is_away(scene: Scene, empty_sqlite_url: 
     nowhere = scene.cluster.write_kubeconfig("away", "token")
     nowhere.write_text(nowhere.read_text().replace(str(scene.cluster.port), "1"))
     code, _, said = ledger(scene, empty_sqlite_url, "restore", "--to-cluster", "--kubeconfig", str(nowhere))
-    assert code == 0, "no pools, nothing to write"
+    assert code == 1 and "there is no ledger at" in said
     code, _, said = ledger(scene, empty_sqlite_url, "restore", "--from-cluster", "--kubeconfig", str(nowhere))
     assert code == 1 and "cannot be reached" in said
+    code, _, said = ledger(scene, empty_sqlite_url, "restore", "--to-cluster", "--kubeconfig", str(nowhere))
+    assert code == 0, "no pools, nothing to write"
     # half-way: nothing is given out until somebody has looked
     assert ledger(scene, empty_sqlite_url, "fence", "status")[1]["raised"] is True

@@ -28,6 +28,7 @@ from ledger.schema import ledger
 from ledger.seal import Sealer
 from ledger.store import Database, fences, load, seals
 from tests.ledger.archive.sample import KEY, claim, lines, pool, save, state, tree, write, written, wrong
+from tests.ledger.cli import Cli
 from tests.ledger.tamper import tamper, text
 
 
@@ -217,14 +218,23 @@ def test_over_half_an_import_nothing_is_written(
 
     with pytest.raises(KeyboardInterrupt):
         import_file(target, file, actor="test", progress=stop)
+    cli = Cli(target.url.render_as_string(hide_password=False))
+    stands = {row["what"]: row for row in cli("db", "check", "-o", "jsonl", status=1).rows}["import"]
+    assert not stands["ok"] and "import` it again" in stands["stands"]
+    following = Follow(target, tmp_path / "followed.zst")
     for change in (
+        lambda: export(target, io.BytesIO()),
+        following.step,
+        lambda: replay_into(target, sqlite, actor="test"),
         lambda: Book(target, actor="test").apply_pool(pools.from_object(pool("other", "10.9.0.0/24"))),
         lambda: Book(target, actor="test").apply_pool(pools.from_object(pool("p", "10.0.0.0/22"))),
         lambda: fence.lift(target, reason="r", actor="a"),
     ):
         with pytest.raises(Unfinished, match="import` it again"):
             change()
+    following.close()
     import_file(target, file, actor="test")
+    cli("db", "check")
     assert fence.lift(target, reason="r", actor="a")
     assert tree(target) == tree(sqlite) and state(target) == state(sqlite)
 
