@@ -14,6 +14,7 @@ import shutil
 import ssl
 import subprocess
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -200,6 +201,9 @@ class ControlPlane:
                 status = json.loads(raw)
             except ValueError:
                 status = {"message": raw.decode(errors="replace")}
+            if error.code == 429 and seconds > 1:  # "storage is (re)initializing": a watch cache that nobody used before
+                time.sleep(1)
+                return self.request(method, path, body, token=token, patch=patch, seconds=seconds - 1)
             raise ApiError(error.code, status) from None
         try:
             return json.loads(raw)
