@@ -73,6 +73,7 @@ def command(folder: Path, root: Path | None, bare: Path | None, full: Path | Non
     plugin that is being executed meanwhile is not disturbed.
 
     \b
+    Examples:
       ipam-ledger install-cni --to /opt/cni/bin
       echo '{"cniVersion": "1.1.0"}' | CNI_COMMAND=VERSION /opt/cni/bin/k8s-ipam
 
@@ -80,6 +81,8 @@ def command(folder: Path, root: Path | None, bare: Path | None, full: Path | Non
 
     \b
       ipam-ledger install-cni --root /host --to /host/opt/cni/bin
+
+    Exit status: 0 written, 1 it cannot be, and why is said, 2 wrong usage.
     """
     target = folder / NAME
     try:

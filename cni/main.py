@@ -139,12 +139,15 @@ def command(
       ipam-ledger agent --evidence never
       ipam-ledger agent --db postgresql+psycopg://ipam_agent@db.example.net/ipam --node node1 --evidence cluster
       ipam-ledger agent --socket agent.sock --evidence file:$PWD/gone.txt
+
+    Exit status: 0 ended when told to, 1 it cannot serve, or calls were unfinished at the end, 2 wrong usage.
     """
     if db == "":  # of a shell variable that is not set: what was meant is hardly the embedded ledger
         raise click.BadParameter("is empty; leave it out for the default", param_hint="--db")
     logging.basicConfig(
         stream=sys.stderr, level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # it tells of each of its parts
     here = Node(
         name=node or socket.gethostname(),
         addresses=addresses or own_addresses(),

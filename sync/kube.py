@@ -87,11 +87,17 @@ class Api:
             if kubeconfig is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
                 config.load_incluster_config(client_configuration=configuration)
             else:
-                named = None if kubeconfig is None else str(Path(kubeconfig).expanduser())
-                config.load_kube_config(config_file=named, client_configuration=configuration)
+                named = None if kubeconfig is None else Path(kubeconfig).expanduser()
+                if named is not None:
+                    named.open().close()  # whose error says more than the library's
+                config.load_kube_config(
+                    config_file=None if named is None else str(named), client_configuration=configuration
+                )
         except (config.ConfigException, OSError, ValueError, TypeError, KeyError) as error:
             where = f"kubeconfig {kubeconfig}" if kubeconfig else "no kubeconfig and not in a pod"
-            raise Refused(0, "", f"no way to the API server: {where}: {error}") from error
+            raise Refused(
+                0, "", f"no way to the API server: {where}: {getattr(error, 'strerror', None) or error}"
+            ) from error
         return cls(configuration, seconds=seconds)
 
     @property

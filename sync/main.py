@@ -107,10 +107,13 @@ def command(
       ipam-ledger sync --kubeconfig ~/.kube/config
       ipam-ledger sync --db postgresql+psycopg://ipam_sync@db.example.net/ipam --listen 0.0.0.0:8080
       ipam-ledger sync --seal-key /etc/ipam-ledger/seal.key
+
+    Exit status: 0 ended when told to, 1 the ledger or the API server cannot be used, 2 wrong usage.
     """
     logging.basicConfig(
         stream=sys.stderr, level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # it tells of each of its parts
     try:
         settings = from_environment()
         settings = replace(

@@ -15,11 +15,11 @@ from ledger.cli.everywhere import Invocation, everywhere
 def command(invocation: Invocation, /, file: str, verifier: str | None) -> int:
     """Check the proof in FILE (- is stdin) with the public key alone, and say what it proves.
 
-    Exit status 0: proven. 1: it does not hold. 2: it is no proof at all.
-
     \b
     Example:
       ipam-ledger verify-proof event-42.json --key seal.key.pub
+
+    Exit status: 0 proven, 1 it does not hold, 2 it is no proof at all.
     """
     from ledger.files import read_bounded
     from ledger.merkle import NotProven

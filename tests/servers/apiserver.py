@@ -201,8 +201,8 @@ class ControlPlane:
                 status = json.loads(raw)
             except ValueError:
                 status = {"message": raw.decode(errors="replace")}
-            if error.code == 429 and seconds > 1:  # "storage is (re)initializing": a watch cache that nobody used before
-                time.sleep(1)
+            if error.code == 429 and seconds > 1:
+                time.sleep(1)  # "storage is (re)initializing": a watch cache that nobody used before
                 return self.request(method, path, body, token=token, patch=patch, seconds=seconds - 1)
             raise ApiError(error.code, status) from None
         try:
