@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from ledger.errors import InvalidInput, LedgerCorrupt
 from ledger.events import Event, State
-from ledger.schema import address, ledger, pool
+from ledger.schema import address, ledger, pool, sub
 from ledger.store.database import Tx
 from ledger.store.history import _EVENTS, _LEDGER_AND_POOL, _POOL_NAME, _event, rows_of
 
@@ -340,21 +340,25 @@ def in_use(tx: Tx, pool_id: int, limit: int) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class Stand:
-    """Where an address stands in the picking order; ``used``: it has a history."""
+    """Where an address stands in the picking order; ``rnd`` None: it is never picked."""
 
     ip: str
     sub: int
-    pickable: bool
-    used: bool
-    state: str
+    rnd: int | None
 
 
 def stands(tx: Tx, pool_id: int) -> Iterator[Stand]:
-    query = sa.select(
-        address.c.ip, address.c.sub, address.c.rnd.is_not(None), address.c.version > 0, address.c.state
-    )
-    for ip, sub, pickable, used, state in rows_of(tx, query.where(address.c.pool_id == pool_id)):
-        yield Stand(ip, sub, bool(pickable), bool(used), state)
+    query = sa.select(address.c.ip, address.c.sub, address.c.rnd).where(address.c.pool_id == pool_id)
+    for ip, ordinal, rnd in rows_of(tx, query):
+        yield Stand(ip, ordinal, rnd)
+
+
+def walks(tx: Tx) -> dict[int, dict[int, int]]:
+    """How many addresses of each sub were given rows: pool id -> ordinal -> count."""
+    found: dict[int, dict[int, int]] = {}
+    for pool_id, ordinal, walked in tx.execute(sa.select(sub.c.pool_id, sub.c.ordinal, sub.c.walked)):
+        found.setdefault(pool_id, {})[ordinal] = walked
+    return found
 
 
 def twice(tx: Tx, limit: int) -> list[tuple[str, str, str, str]]:

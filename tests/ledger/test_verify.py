@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
-from ledger import pools
+from ledger import pools, walk
+from ledger.addresses import to_text
 from ledger.book import Book
 from ledger.claims import Claim
 from ledger.events import Attachment, Owner
 from ledger.store import Database, Tx
+from ledger.store import verify as looks
 from ledger.verify import CHECKS, LIMIT, Check, Finding, guard, verify
 from tests.ledger.chronicle import Chronicle
 from tests.servers.postgres import PostgresServer
@@ -340,6 +342,56 @@ def test_an_address_that_is_reserved_by_name_is_never_picked(own: Database) -> N
     with own.begin() as tx:
         change(tx, "UPDATE address SET rnd = 1 WHERE ip = '10.8.0.2'")
         assert found(tx) == {"places": ["10.8.0.2 of pool 'p' may be picked, but it is statically reserved"]}
+
+
+@pytest.mark.parametrize("strategy", ["Random", "Lowest"])
+def test_the_rows_of_a_large_range_agree_with_its_walk(
+    own: Database, strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walk, "WHOLE", 8)
+    monkeypatch.setattr(walk, "CHUNK", 4)
+    book = Book(own, actor="test")
+    reserved = {"ns": {"s": "10.8.0.2"}}
+    for prefix in (26, 25):  # a change leaves rows where the walk, which begins anew, has not come
+        spec = {
+            "ipPoolSubs": [{"range": f"10.8.0.0/{prefix}"}],
+            "pickStrategy": strategy,
+            "staticReservations": reserved,
+        }
+        book.apply_pool(pools.from_spec("p", spec))
+        for number in range(8):
+            asked = (f"10.8.0.{prefix + 30}",) if number == 7 else ()
+            name = f"{prefix}-{number}"
+            book.allocate(Claim(("p",), Owner("ns", name), Attachment(name, "eth0", "net"), asked=asked))
+    assert verify(own).ok
+    with own.read() as tx:
+        walked = looks.walks(tx)[1][0]
+    (sub,) = pools.from_spec("p", spec).subs
+    at = next(to_text(4, n) for n in walk.steps(pools.from_spec("p", spec), sub, walked - 1, 1))
+    following = next(to_text(4, n) for n in walk.steps(pools.from_spec("p", spec), sub, walked, 1))
+    assert 4 <= walked < sub.capacity
+    for statement, said in (
+        (f"DELETE FROM address WHERE ip = '{at}'", f"{walked - 1} addresses stand in the live state, the spec gives out {walked} so far: {at} is missing"),
+        (f"UPDATE sub SET walked = {walked + 1}", f"the spec gives out {walked + 1} so far: {following} is missing"),
+        ("UPDATE sub SET walked = 3", "pool 'p', sub 0: 3 of its addresses have been given a row, it says; that can be 4 to 126"),
+        ("UPDATE sub SET walked = 127", "pool 'p', sub 0: 127 of its addresses have been given a row, it says; that can be 4 to 126"),
+        ("DELETE FROM sub", "pool 'p', sub 0: it is in the spec, but not in the live state"),
+        ("INSERT INTO sub VALUES (1, 1, 4)", "pool 'p', sub 1: it is in the live state, but not in the spec"),
+        ("INSERT INTO sub VALUES (7, 0, 4)", "subs of pool #7 are in the live state, but the pool has no row"),
+    ):  # fmt: skip
+        with contextlib.suppress(_Undone), own.begin() as tx:
+            change(tx, statement)
+            assert [what for what in found(tx)["places"] if said in what], (said, found(tx))
+            raise _Undone
+
+
+def test_the_order_of_a_pool_of_lowest_is_the_addresses(own: Database) -> None:
+    Book(own, actor="test").apply_pool(
+        pools.from_spec("p", {"ipPoolSubs": [{"range": "10.8.0.0/29"}], "pickStrategy": "Lowest"})
+    )
+    with own.begin() as tx:
+        change(tx, "UPDATE address SET rnd = 0 WHERE ip = '10.8.0.5'")
+        assert found(tx) == {"places": ["10.8.0.5 of pool 'p' is picked in place 0, not in 5"]}
 
 
 def test_two_owners_of_one_address_are_named(own: Database) -> None:
