@@ -191,12 +191,18 @@ class Sealer:
         out = [peek(newest.note)] if newest and (key is None or newest.origin != key.name) else []
         if key is None:
             return out
-        for where, note in (("in the database", stored and stored.note), ("outside", kept)):
+        here = (stored.note, stored.size) if stored else (None, None)
+        for where, note, size in (("in the database", *here), ("outside", kept, None)):
             if note:
                 try:
                     out.append(open_checkpoint(note, key.verifier))
                 except (NotProven, InvalidInput) as error:
                     raise LedgerCorrupt(f"the checkpoint kept {where} is not of this key: {error}") from error
+                if size is not None and size != out[-1].size:
+                    raise LedgerCorrupt(
+                        f"the newest checkpoint's row says {size:,} entries, its note {out[-1].size:,}; "
+                        "run `ipam-ledger verify`"
+                    )
         return out
 
     def _sign(self, tree: GrowingTree) -> str | None:

@@ -202,6 +202,17 @@ def test_a_changed_checkpoint_is_found(database: Database) -> None:
     assert "the first 300 entries are not those that were signed" in what
 
 
+@pytest.mark.parametrize("size", [7, 601, 9_999])
+def test_the_size_of_a_checkpoint_is_the_one_that_was_signed(database: Database, size: int) -> None:
+    tamper(database, "checkpoint", f"UPDATE checkpoint SET size = {size} WHERE size = 600")
+    assert prove(database, 600)["event"]["seq"] == 600
+    with pytest.raises(NotSealed, match="event 601 is not under a signed checkpoint"):
+        prove(database, 601)
+    with pytest.raises(LedgerCorrupt, match=f"row says {size:,} entries, its note 600"):
+        Sealer(database, key=KEY).seal()
+    assert found(database) == [f"checkpoint of {size:,} entries: its row says otherwise than its note"]
+
+
 def test_a_checkpoint_outside_tells_what_the_database_has_forgotten(
     database: Database, tmp_path: Path
 ) -> None:
