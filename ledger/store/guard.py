@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+from sqlalchemy.schema import CreateIndex
 
+from ledger.schema import metadata
 from ledger.store.database import Tx
 from ledger.store.roles import APPEND_ONLY
 
-UNIQUE = ("ledger_stream_key", "ledger_pool_stream_key", "address_owner_key", "address_attachment_key")
-"""Indexes on which laws stand: one event a version, one address an owner."""
+UNIQUE = (
+    "ledger_stream_key", "ledger_pool_stream_key", "address_owner_key", "address_attachment_key", "address_pk", "pool_name_key",
+)  # fmt: skip
+"""Indexes on which laws stand: one event a version, one address an owner, one row an address, one pool a name."""
 
 # What SQLite's triggers ask before an INSERT, which may be an INSERT OR REPLACE
 _THERE = {
@@ -42,7 +47,7 @@ class Guarded:
 def look(tx: Tx) -> list[Guarded]:
     """The guard of each table that only grows, then the unique indexes."""
     tables = _sqlite_tables(tx) if tx.sqlite else _postgresql_tables(tx)
-    return tables + (_sqlite_indexes(tx) if tx.sqlite else _postgresql_indexes(tx))
+    return tables + _indexes(tx)
 
 
 def _postgresql_tables(tx: Tx) -> list[Guarded]:
@@ -82,13 +87,44 @@ def _postgresql_wrong(
     return None
 
 
-def _postgresql_indexes(tx: Tx) -> list[Guarded]:
+def _indexes(tx: Tx) -> list[Guarded]:
+    wanted = _wanted_indexes(tx)
+    found = _sqlite_indexes(tx) if tx.sqlite else _postgresql_indexes(tx)
+    out = []
+    for name in UNIQUE:
+        there = found.get(name)
+        wrong = None if there == wanted[name] else f"it is another: {there!r}, not {wanted[name]!r}"
+        out.append(Guarded(name, "it is missing, or no longer unique" if there is None else wrong))
+    return out
+
+
+def _wanted_indexes(tx: Tx) -> dict[str, str]:
+    out = {}
+    for table in metadata.tables.values():
+        for index in table.indexes:
+            out[str(index.name)] = _plain(str(CreateIndex(index).compile(dialect=tx.connection.dialect)))
+        for key in table.constraints:
+            if isinstance(key, (sa.PrimaryKeyConstraint, sa.UniqueConstraint)):
+                out[str(key.name)] = _key(str(key.name), table.name, key.columns.keys())
+    return out
+
+
+def _key(name: str, table: str, columns: Iterable[str]) -> str:
+    return _plain(f"CREATE UNIQUE INDEX {name} ON {table} ({', '.join(columns)})")
+
+
+def _plain(sql: str) -> str:
+    """Without what PostgreSQL adds as it shows an index: the schema, the method, casts of texts, parentheses."""
+    sql = re.sub(r' ON ("[^"]*"|\w+)\.', " ON ", sql)
+    return " ".join(re.sub(r'USING btree|::text|[()"]', " ", sql).split())
+
+
+def _postgresql_indexes(tx: Tx) -> dict[str, str]:
     query = """
-        SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+        SELECT c.relname, pg_get_indexdef(c.oid) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
         WHERE c.oid = ANY (SELECT to_regclass(name) FROM unnest(%s::text[]) AS name) AND i.indisunique AND i.indisvalid
     """
-    found = set(tx.connection.exec_driver_sql(query, (list(UNIQUE),)).scalars())
-    return [Guarded(name, None if name in found else "it is missing, or no longer unique") for name in UNIQUE]
+    return {name: _plain(sql) for name, sql in tx.connection.exec_driver_sql(query, (list(UNIQUE),))}
 
 
 def _sqlite_tables(tx: Tx) -> list[Guarded]:
@@ -116,13 +152,19 @@ def _sqlite_wrong(table: str, found: dict[str, tuple[str, str]]) -> str | None:
     return None
 
 
-def _sqlite_indexes(tx: Tx) -> list[Guarded]:
-    found = set()
-    for table in ("ledger", "address"):
-        for row in tx.connection.exec_driver_sql(f"PRAGMA index_list({table})"):
-            if row[2]:
-                found.add(row[1])
-    return [Guarded(name, None if name in found else "it is missing, or no longer unique") for name in UNIQUE]
+def _sqlite_indexes(tx: Tx) -> dict[str, str]:
+    rows = tx.connection.exec_driver_sql(
+        "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql LIKE 'CREATE UNIQUE %'"
+    )
+    found = {name: _plain(sql) for name, sql in rows}
+    tables = sa.inspect(tx.connection)
+    for table in set(metadata.tables).intersection(tables.get_table_names()):
+        key = tables.get_pk_constraint(table)
+        if name := key["name"]:
+            found[name] = _key(name, table, key["constrained_columns"])
+        for unique in tables.get_unique_constraints(table):
+            found[str(unique["name"])] = _key(str(unique["name"]), table, unique["column_names"])
+    return found
 
 
 def privileges(tx: Tx) -> list[str]:

@@ -537,6 +537,34 @@ def test_a_lost_unique_index_is_named(tx: Tx, index: str) -> None:
     assert found(tx) == {"guard": [f"{index}: it is missing, or no longer unique"]}
 
 
+@pytest.mark.parametrize(
+    ("index", "on"),
+    [
+        ("ledger_stream_key", "ledger (pool_id, ip, version, seq)"),
+        ("ledger_pool_stream_key", "ledger (pool_id, version) WHERE ip IS NULL AND version > 7"),
+        ("address_owner_key", "address (owner, if_name, pool_id, family) WHERE state = 'held' AND owner IS NOT NULL"),
+        ("address_attachment_key", "address (container_id, if_name, network, pool_id, family) WHERE state = 'allocated'"),
+    ],
+)  # fmt: skip
+def test_another_index_of_that_name_is_named(tx: Tx, index: str, on: str) -> None:
+    change(tx, f"DROP INDEX {index}")
+    change(tx, f"CREATE UNIQUE INDEX {index} ON {on}")
+    (what,) = found(tx)["guard"]
+    shown = on.replace("(", "").replace(")", "")
+    assert what.startswith(f"{index}: it is another: ") and (shown in what or not tx.sqlite), what
+
+
+@pytest.mark.parametrize(("table", "key"), [("address", "address_pk"), ("pool", "pool_name_key")])
+def test_a_lost_key_is_named(tx: Tx, table: str, key: str) -> None:
+    if tx.sqlite:  # which drops no constraint of a table that stays
+        change(tx, f"CREATE TABLE other AS SELECT * FROM {table}")
+        change(tx, f"DROP TABLE {table}")
+        change(tx, f"ALTER TABLE other RENAME TO {table}")
+    else:
+        change(tx, f"ALTER TABLE {table} DROP CONSTRAINT {key}")
+    assert f"{key}: it is missing, or no longer unique" in found(tx)["guard"]
+
+
 # How it runs ------------------------------------------------------------------------------------
 
 
