@@ -20,7 +20,7 @@ from ledger.addresses import to_int, to_text
 from ledger.errors import InvalidPool, LedgerCorrupt
 from ledger.events import Event, Kind, State, rfc3339
 from ledger.replay import wrong, wrong_of_pool
-from ledger.store import Database, Tx
+from ledger.store import Database, Tx, fences
 from ledger.store import guard as guards
 from ledger.store import verify as looks
 
@@ -323,6 +323,19 @@ class _Spaces:
         return then[-1] if then else "default"
 
 
+def turns(tx: Tx, progress: Progress) -> Iterator[Finding]:
+    """Two may raise the fence at once, but it is lifted only where it is raised. That the newest turn is gone shows nowhere."""
+    last, lifted = 0, True
+    for number, raised in fences.numbered(tx):
+        if lifted and not raised:
+            yield Finding(
+                f"turn {number} of the fence lifts it, but it is not raised: a turn before is gone or was changed"
+            )
+        elif tx.sqlite and number != last + 1:  # PostgreSQL leaves out numbers
+            yield Finding(f"turn {last + 1} of the fence is gone: turn {number} comes next")
+        last, lifted = number, not raised
+
+
 CHECKS: tuple[Check, ...] = (
     Check("guard", "the database refuses to change or remove an event", guard),
     Check("versions", "every stream is numbered from 1 without gaps", versions),
@@ -335,6 +348,7 @@ CHECKS: tuple[Check, ...] = (
     Check("pools", "every pool is what its newest event says", pool_rows),
     Check("places", "exactly the addresses that the pools give out can be picked", places),
     Check("owners", "no address ever had two owners in one address space", owners),
+    Check("fence", "the fence was lifted only where it was raised", turns),
 )
 
 

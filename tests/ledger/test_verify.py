@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ledger import pools, walk
+from ledger import fence, pools, walk
 from ledger.addresses import to_text
 from ledger.book import Book
 from ledger.claims import Claim
@@ -111,11 +111,11 @@ def change(tx: Tx, statement: str, *parameters: Any) -> None:
     tx.connection.exec_driver_sql(statement.replace("{}", "?" if tx.sqlite else "%s"), parameters)
 
 
-def tamper(tx: Tx, statement: str, *parameters: Any) -> None:
-    """A statement on the ledger, behind its guard's back."""
+def tamper(tx: Tx, statement: str, *parameters: Any, table: str = "ledger") -> None:
+    """A statement on the ledger, or another table that only grows, behind its guard's back."""
     if tx.sqlite:
         triggers = tx.connection.exec_driver_sql(
-            "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'ledger'"
+            f"SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = '{table}'"
         ).all()
         for name, _ in triggers:
             change(tx, f"DROP TRIGGER {name}")
@@ -123,9 +123,9 @@ def tamper(tx: Tx, statement: str, *parameters: Any) -> None:
         for _, sql in triggers:
             change(tx, sql)
     else:
-        change(tx, "ALTER TABLE ledger DISABLE TRIGGER USER")
+        change(tx, f"ALTER TABLE {table} DISABLE TRIGGER USER")
         change(tx, statement, *parameters)
-        change(tx, "ALTER TABLE ledger ENABLE ALWAYS TRIGGER ledger_append_only")
+        change(tx, f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {table}_append_only")
 
 
 def test_an_honest_ledger_holds(ward: Database) -> None:
@@ -392,6 +392,45 @@ def test_the_order_of_a_pool_of_lowest_is_the_addresses(own: Database) -> None:
     with own.begin() as tx:
         change(tx, "UPDATE address SET rnd = 0 WHERE ip = '10.8.0.5'")
         assert found(tx) == {"places": ["10.8.0.5 of pool 'p' is picked in place 0, not in 5"]}
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        (
+            "UPDATE fence SET raised = false WHERE id = 5",
+            "turn 5 of the fence lifts it, but it is not raised",
+        ),
+        (
+            "UPDATE fence SET raised = false WHERE id = 1",
+            "turn 1 of the fence lifts it, but it is not raised",
+        ),
+        ("DELETE FROM fence WHERE id = 1", "turn 2 of the fence lifts it, but it is not raised"),
+        ("DELETE FROM fence WHERE id = 3", "turn 4 of the fence lifts it, but it is not raised"),
+    ],
+)
+def test_a_turn_of_the_fence_that_was_changed_or_is_gone_is_named(
+    own: Database, statement: str, said: str
+) -> None:
+    for _ in range(2):
+        fence.raise_fence(own, reason="restored", actor="test")
+        fence.lift(own, reason="compared", actor="test")
+    fence.raise_fence(own, reason="restored again", actor="test")
+    assert verify(own).ok
+    with own.begin() as tx:
+        tamper(tx, statement, table="fence")
+        what = found(tx)["fence"][0]
+        assert what.startswith(said)
+
+
+def test_a_missing_turn_shows_in_the_numbers_sqlite(sqlite_url: str) -> None:
+    with contextlib.closing(Database(sqlite_url)) as database:
+        for _ in range(2):
+            fence.raise_fence(database, reason="restored", actor="test")
+            fence.lift(database, reason="compared", actor="test")
+        with database.begin() as tx:
+            tamper(tx, "DELETE FROM fence WHERE id IN (2, 3)", table="fence")
+            assert found(tx) == {"fence": ["turn 2 of the fence is gone: turn 4 comes next"]}
 
 
 def test_two_owners_of_one_address_are_named(own: Database) -> None:
