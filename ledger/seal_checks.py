@@ -86,10 +86,14 @@ def _nodes(tx: Tx) -> Iterator[tuple[int, int, bytes]]:
 
 
 class _Seen:
-    """Which positions are sealed: one bit each, so that ten million take little more than a megabyte."""
+    """Which positions are sealed: one bit each, so that ten million take little more than a megabyte.
+
+    ``pools``: of which a changed event was seen.
+    """
 
     def __init__(self) -> None:
         self._bits = bytearray()
+        self.pools: set[str | None] = {None}
 
     def add(self, seq: int) -> bool:
         """False if it was there already."""
@@ -119,7 +123,23 @@ def _batch(tx: Tx, batch: Batch, found: dict[int, bytes], seen: _Seen) -> Iterat
         if not seen.add(seq):
             yield Finding(f"event {seq} is sealed twice, the second time as entry {entry}", seq=seq)
         if not same and digest != batch.hashes[at * HASH : (at + 1) * HASH]:
-            yield _changed(tx, seq, entry)
+            changed = _changed(tx, seq, entry)
+            if changed.pool not in seen.pools:
+                seen.pools.add(changed.pool)
+                yield from _renamed(tx, str(changed.pool))
+            yield changed
+
+
+def _renamed(tx: Tx, pool: str) -> Iterator[Finding]:
+    """The name of a pool is sealed with each of its events, and stands nowhere but in the pool's row."""
+    row, seqs = stream.first_of_pool(tx, pool, 16)
+    now = leaves.hashes_by_seq(tx, seqs)
+    sealed = {seq: place[1] for seq in seqs if (place := seals.find(tx, seq))}
+    if len(sealed) > 1 and all(now[seq] != digest for seq, digest in sealed.items()):
+        yield Finding(
+            f"pool {pool!r} (row {row}): its name was changed, or else all of its first {len(sealed)} sealed events were",
+            pool,
+        )
 
 
 def _changed(tx: Tx, seq: int, entry: int) -> Finding:

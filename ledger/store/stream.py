@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ledger.events import Attachment, Cursor, Event, Kind, Owner, State, parse_rfc3339
-from ledger.schema import ledger
+from ledger.schema import ledger, pool
 from ledger.store.database import Tx
 
 Row = tuple[Any, ...]
@@ -150,6 +150,13 @@ def event_of(row: Row) -> Event:
         actor=row[16],
         spec=row[17],
     )
+
+
+def first_of_pool(tx: Tx, name: str, limit: int) -> tuple[int, list[int]]:
+    """The id of a pool's row, and the first positions of its events."""
+    number = tx.execute(sa.select(pool.c.id).where(pool.c.name == name)).scalar_one()
+    query = sa.select(ledger.c.seq).where(ledger.c.pool_id == number).order_by(ledger.c.seq).limit(limit)
+    return int(number), list(tx.execute(query).scalars())
 
 
 def count(tx: Tx) -> int:

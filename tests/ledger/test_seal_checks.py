@@ -65,6 +65,14 @@ def test_changed_events_are_named_whatever_was_changed(database: Database) -> No
         assert what.endswith(f"is not what was sealed as entry {seq - 1}: it was changed")
 
 
+def test_a_renamed_pool_is_named_before_its_events(database: Database) -> None:
+    with database.begin() as tx:
+        tx.connection.exec_driver_sql("UPDATE pool SET name = 'q'")
+    first, second, *_ = found(database)
+    assert first == "pool 'q' (row 1): its name was changed, or else all of its first 16 sealed events were"
+    assert second.startswith("event 1 (PoolCreated q) is not what was sealed as entry 0")
+
+
 def test_a_removed_event_is_named(database: Database) -> None:
     tamper(database, "ledger", "DELETE FROM ledger WHERE seq = 300")
     assert found(database) == ["event 300 was sealed as entry 299, but it is not in the ledger any more"]
