@@ -20,6 +20,7 @@ from ledger.merkle import (
 from ledger.note import VerifierKey
 from ledger.seal import Outside
 from ledger.store import Tx, leaves, seals, stream
+from ledger.store.leaves import Leaves
 from ledger.store.seals import Batch
 from ledger.verify import Check, Finding, Progress
 
@@ -44,8 +45,12 @@ def events(tx: Tx, progress: Progress) -> Iterator[Finding]:
         yield Finding(f"nothing more can be sealed here: {stream.FOREIGN}")
     tree, seen = GrowingTree(), _Seen()
     expected = _nodes(tx)
+    since = 0
     with ahead(_stored(tx)) as stored:
-        for batches, found in stored:
+        for batches, found, xids in stored:
+            if not tx.sqlite:
+                yield from _order(batches, xids, since)
+                since = batches[-1].cursor.xid
             for batch in batches:
                 if batch.first != tree.size or len(batch.hashes) != len(batch.seqs) * HASH:
                     yield Finding(
@@ -66,15 +71,37 @@ def events(tx: Tx, progress: Progress) -> Iterator[Finding]:
             f"node {extra[1]} of level {extra[0]} is stored, but covers entries that are not sealed"
         )
     if size:
-        yield from _intruders(tx, seen, stream.settled_until(tx, cursor))
+        yield from _intruders(seen, stream.settled_until(tx, cursor))
+        yield from _strays(seen, stream.behind(tx, cursor, seals.newest(tx)))
 
 
-def _stored(tx: Tx) -> Iterator[tuple[list[Batch], dict[int, bytes]]]:
-    """Batches as they were sealed, and the hashes of their events as these are now."""
+def _stored(tx: Tx) -> Iterator[tuple[list[Batch], dict[int, bytes], Leaves]]:
+    """Batches as they were sealed, the hashes of their events as these are now, and perhaps of others."""
     at = 0
     while batches := seals.batches(tx, at, BATCHES):
-        yield batches, leaves.hashes_by_seq(tx, [seq for batch in batches for seq in batch.seqs])
+        found = leaves.hashes_around(tx, [seq for batch in batches for seq in batch.seqs])
+        yield batches, dict(zip(found.seqs, found.data, strict=True)), found
         at = batches[-1].end
+
+
+def _order(batches: list[Batch], found: Leaves, since: int) -> Iterator[Finding]:
+    """PostgreSQL: the transactions of a batch are none before the end of the batch before, and none behind its own.
+
+    All at once are asked first, which costs nothing. Others that were found between them may lie anywhere.
+    """
+    if not found.xids or (since <= min(found.xids) and max(found.xids) <= batches[-1].cursor.xid):
+        return
+    xids = dict(zip(found.seqs, found.xids, strict=True))
+    for batch in batches:
+        until = batch.cursor.xid
+        for seq in batch.seqs:
+            if not since <= xids.get(seq, since) <= until:
+                yield Finding(
+                    f"event {seq} is of transaction {xids[seq]}, but was sealed among those from {since} to {until}: "
+                    "one of these numbers was changed",
+                    seq=seq,
+                )
+        since = until
 
 
 def _nodes(tx: Tx) -> Iterator[tuple[int, int, bytes]]:
@@ -157,7 +184,17 @@ def _changed(tx: Tx, seq: int, entry: int) -> Finding:
     return Finding(what, shown["pool"], shown["ip"], seq)
 
 
-def _intruders(tx: Tx, seen: _Seen, settled: Iterator[int]) -> Iterator[Finding]:
+def _strays(seen: _Seen, behind: Iterator[int]) -> Iterator[Finding]:
+    for seq in behind:
+        if seq in seen:
+            yield Finding(
+                f"event {seq} is sealed, but stands behind the end of what was sealed: its transaction's number, or that end, "
+                "was changed",
+                seq=seq,
+            )
+
+
+def _intruders(seen: _Seen, settled: Iterator[int]) -> Iterator[Finding]:
     for seq in settled:
         if seq not in seen:
             yield Finding(

@@ -184,14 +184,22 @@ def cursor_of(row: Row) -> Cursor:
 
 def settled_until(tx: Tx, cursor: Cursor) -> Iterator[int]:
     """The positions of all events up to a cursor, in no order."""
+    return _positions(tx, sa.not_(_behind(tx, cursor)))
+
+
+def behind(tx: Tx, cursor: Cursor, newest: int) -> Iterator[int]:
+    """The positions up to ``newest`` of events behind a cursor, in no order."""
+    return _positions(tx, sa.and_(_behind(tx, cursor), ledger.c.seq <= newest))
+
+
+def _behind(tx: Tx, cursor: Cursor) -> sa.ColumnElement[bool]:
     if tx.sqlite:
-        where = ledger.c.seq <= cursor.seq
-    else:
-        end = sa.tuple_(
-            sa.literal_column(f"'{int(cursor.xid)}'::xid8"), sa.literal(cursor.seq, sa.BigInteger)
-        )
-        where = sa.tuple_(ledger.c.xid, ledger.c.seq) <= end
-    query = sa.select(ledger.c.seq).where(where).execution_options(yield_per=10_000)
-    with tx.execute(query) as found:
+        return ledger.c.seq > cursor.seq
+    end = sa.tuple_(sa.literal_column(f"'{int(cursor.xid)}'::xid8"), sa.literal(cursor.seq, sa.BigInteger))
+    return sa.tuple_(ledger.c.xid, ledger.c.seq) > end
+
+
+def _positions(tx: Tx, where: sa.ColumnElement[bool]) -> Iterator[int]:
+    with tx.execute(sa.select(ledger.c.seq).where(where).execution_options(yield_per=10_000)) as found:
         for (seq,) in found:
             yield int(seq)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -160,6 +161,22 @@ def test_nothing_is_sealed_twice(small: Database) -> None:
         Sealer(small, key=KEY).seal()
     with small.read() as tx:
         assert seals.end(tx)[0] == SMALL
+
+
+def test_a_moved_transaction_is_named(small: Database) -> None:
+    tamper(small, "ledger", "UPDATE ledger SET xid = pg_current_xact_id() WHERE seq = 3")
+    with small.read() as tx:
+        until = seals.end(tx)[1].xid
+    first, second = found(small)
+    assert re.fullmatch(
+        rf"event 3 is of transaction \d+, but was sealed among those from 0 to {until}: .*", first
+    )
+    assert second.startswith("event 3 is sealed, but stands behind the end of what was sealed")
+
+
+def test_a_moved_end_of_what_was_sealed_is_named(database: Database) -> None:
+    tamper(database, "seal", "UPDATE seal SET seq = seq - 1 WHERE first = (SELECT max(first) FROM seal)")
+    assert any(what.startswith("event 600 is sealed, but stands behind the end") for what in found(database))
 
 
 def test_another_servers_transactions_are_noticed(small: Database) -> None:
