@@ -60,11 +60,13 @@ class Checkpoint:
         return sign_note(self.text(), key)
 
 
-def open_checkpoint(note: str | bytes, key: VerifierKey) -> Checkpoint:
-    """The tree head that ``key`` signed. Raises InvalidInput (malformed) or NotProven (not by this key, or changed)."""
-    checkpoint = Checkpoint.parse(open_note(note, [key]).text)
-    if checkpoint.origin != key.name:
-        raise NotProven(f"the checkpoint is of the log {checkpoint.origin}, but the key is {key.name}'s")
+def open_checkpoint(note: str | bytes, *keys: VerifierKey) -> Checkpoint:
+    """The tree head that ``keys`` signed: one, or several of one name. Raises InvalidInput (malformed) or NotProven (not by
+    these keys, or changed)."""
+    checkpoint = Checkpoint.parse(open_note(note, keys).text)
+    for key in keys:
+        if checkpoint.origin != key.name:
+            raise NotProven(f"the checkpoint is of the log {checkpoint.origin}, but the key is {key.name}'s")
     return checkpoint
 
 

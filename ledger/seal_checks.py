@@ -220,8 +220,8 @@ def checkpoints(tx: Tx, keys: Sequence[VerifierKey], outside: Outside | None) ->
     for name, note, columns in notes:
         try:
             claimed = peek(note)
-            key = next((key for key in keys if key.name == claimed.origin), None)
-            head = open_checkpoint(note, key) if key else claimed
+            known = {key for key in keys if key.name == claimed.origin}
+            head = open_checkpoint(note, *known) if known else claimed
         except (InvalidInput, NotProven) as error:
             yield Finding(f"{name}: {error}")
             continue

@@ -227,6 +227,13 @@ def test_a_changed_checkpoint_is_found(database: Database) -> None:
     assert "the first 300 entries are not those that were signed" in what
 
 
+def test_of_several_keys_of_one_name_any_may_have_signed(database: Database) -> None:
+    other = SignerKey(KEY.name, bytes(32))
+    for keys in ((other, KEY), (KEY, other), (KEY, KEY)):
+        assert found(database, *keys) == []
+    assert all("no signature of a key that is known here" in what for what in found(database, other))
+
+
 @pytest.mark.parametrize("size", [7, 601, 9_999])
 def test_the_size_of_a_checkpoint_is_the_one_that_was_signed(database: Database, size: int) -> None:
     tamper(database, "checkpoint", f"UPDATE checkpoint SET size = {size} WHERE size = 600")
