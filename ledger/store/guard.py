@@ -116,7 +116,7 @@ def _key(name: str, table: str, columns: Iterable[str]) -> str:
 def _plain(sql: str) -> str:
     """Without what PostgreSQL adds as it shows an index: the schema, the method, casts of texts, parentheses."""
     sql = re.sub(r' ON ("[^"]*"|\w+)\.', " ON ", sql)
-    return " ".join(re.sub(r'USING btree|::text|[()"]', " ", sql).split())
+    return " ".join(re.sub(r"USING btree|::text", " ", re.sub(r'[()"]', "", sql)).split())
 
 
 def _postgresql_indexes(tx: Tx) -> dict[str, str]:
