@@ -105,7 +105,7 @@ def verify(
 
 
 def guard(tx: Tx, progress: Progress) -> Iterator[Finding]:
-    for each in guards.look(tx):
+    for each in (*guards.look(tx), *guards.meddlers(tx)):
         if each.wrong:
             yield Finding(f"{each.name}: {each.wrong}", facts={"object": each.name})
 

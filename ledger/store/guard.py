@@ -50,6 +50,40 @@ def look(tx: Tx) -> list[Guarded]:
     return tables + _indexes(tx)
 
 
+def meddlers(tx: Tx) -> list[Guarded]:
+    """What somebody hung on a table of ours that changes what is written to it or read from it."""
+    if not tx.sqlite:
+        found = tx.connection.exec_driver_sql(_MEDDLERS, (list(metadata.tables),))
+        return [Guarded(table, wrong) for table, wrong in found]
+    ours = {f"{table}_append_only_{event}" for table in APPEND_ONLY for event in _EVENTS}
+    triggers = tx.connection.exec_driver_sql(
+        "SELECT tbl_name, name FROM sqlite_master WHERE type = 'trigger' ORDER BY tbl_name, name"
+    )
+    return [
+        Guarded(table, f"trigger {name} may change what is written, and is not ours")
+        for table, name in triggers
+        if table in metadata.tables and name not in ours
+    ]
+
+
+_MEDDLERS = """
+    SELECT c.relname, found.wrong
+    FROM unnest(%s::text[]) AS ours(name) JOIN pg_class c ON c.oid = to_regclass(ours.name), LATERAL (
+        SELECT 'it is no ordinary table' WHERE c.relkind <> 'r'
+        UNION ALL SELECT 'it is unlogged: a crash empties it' WHERE c.relpersistence = 'u'
+        UNION ALL SELECT 'row level security may hide its rows' WHERE c.relrowsecurity
+        UNION ALL SELECT 'rule ' || rulename || ' may change what is written' FROM pg_rewrite WHERE ev_class = c.oid
+        UNION ALL SELECT inhrelid::regclass || ' inherits from it: its rows are read as well' FROM pg_inherits
+            WHERE inhparent = c.oid
+        UNION ALL SELECT 'trigger ' || tgname || ' may change what is written, and is not ours' FROM pg_trigger
+            WHERE tgrelid = c.oid AND NOT tgisinternal AND tgtype & 3 = 3 AND tgenabled <> 'D' -- BEFORE, ROW
+        UNION ALL SELECT 'there is another of that name: ' || o.relnamespace::regnamespace || '.' || o.relname FROM pg_class o
+            WHERE o.relname = c.relname AND o.oid <> c.oid AND o.relnamespace::regnamespace::text = ANY (current_schemas(false)::text[])
+    ) AS found(wrong)
+    ORDER BY 1, 2
+"""
+
+
 def _postgresql_tables(tx: Tx) -> list[Guarded]:
     query = """
         SELECT c.relname, t.tgenabled::text, t.tgtype, f.proname, f.prosrc, t.tgqual IS NULL AND cardinality(t.tgattr::int2[]) = 0

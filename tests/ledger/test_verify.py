@@ -568,6 +568,41 @@ def test_a_trigger_that_lets_some_changes_pass_is_named_postgresql(
     assert found(postgresql_tx)["guard"] == [said]
 
 
+DROPS = "CREATE FUNCTION drops() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$"
+
+
+@pytest.mark.parametrize("table", ["ledger", "address", "pool"])
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("ALTER TABLE {t} SET UNLOGGED", "it is unlogged: a crash empties it"),
+        ("ALTER TABLE {t} ENABLE ROW LEVEL SECURITY", "row level security may hide its rows"),
+        ("CREATE RULE r AS ON INSERT TO {t} DO INSTEAD NOTHING", "rule r may change what is written"),
+        ("CREATE TABLE more () INHERITS ({t})", "more inherits from it: its rows are read as well"),
+        (
+            DROPS + "; CREATE TRIGGER drops BEFORE INSERT ON {t} FOR EACH ROW EXECUTE FUNCTION drops()",
+            "trigger drops may change what is written, and is not ours",
+        ),
+        (
+            "CREATE SCHEMA s; CREATE TABLE s.{t} (LIKE public.{t} INCLUDING ALL); SET LOCAL search_path = public, s",
+            "there is another of that name: s.{t}",
+        ),
+    ],
+)
+def test_what_changes_what_is_written_or_read_is_named_postgresql(
+    postgresql_tx: Tx, table: str, statement: str, said: str
+) -> None:
+    change(postgresql_tx, statement.format(t=table).replace("%", "%%"))
+    assert found(postgresql_tx)["guard"] == [f"{table}: {said.format(t=table)}"]
+
+
+@pytest.mark.parametrize("table", ["ledger", "address", "pool"])
+def test_what_changes_what_is_written_or_read_is_named_sqlite(sqlite_tx: Tx, table: str) -> None:
+    change(sqlite_tx, f"CREATE TRIGGER drops BEFORE INSERT ON {table} BEGIN SELECT RAISE(IGNORE); END")
+    said = f"{table}: trigger drops may change what is written, and is not ours"
+    assert found(sqlite_tx) == {"guard": [said]}
+
+
 @pytest.mark.parametrize(
     "index", ["ledger_stream_key", "ledger_pool_stream_key", "address_owner_key", "address_attachment_key"]
 )
