@@ -45,7 +45,7 @@ def events(tx: Tx, progress: Progress) -> Iterator[Finding]:
         yield Finding(f"nothing more can be sealed here: {stream.FOREIGN}")
     tree, seen = GrowingTree(), _Seen()
     expected = _nodes(tx)
-    since = 0
+    since, end = 0, (0, 0)
     with ahead(_stored(tx)) as stored:
         for batches, found, xids in stored:
             if not tx.sqlite:
@@ -57,6 +57,12 @@ def events(tx: Tx, progress: Progress) -> Iterator[Finding]:
                         f"the seal of entries {batch.first} to {batch.end - 1} is damaged or out of order: entry {tree.size} should follow"
                     )
                     return
+                if (batch.cursor.xid, batch.cursor.seq) < end:
+                    yield Finding(
+                        f"the seals of the entries before {batch.first} end behind the one of {batch.first} to {batch.end - 1}: "
+                        "the end of one was changed"
+                    )
+                end = batch.cursor.xid, batch.cursor.seq
                 yield from _batch(tx, batch, found, seen)
                 for node in tree.extend(batch.hashes):
                     if next(expected, None) != (node.level, node.index, node.hash):

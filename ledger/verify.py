@@ -105,9 +105,10 @@ def verify(
 
 
 def guard(tx: Tx, progress: Progress) -> Iterator[Finding]:
-    for each in (*guards.look(tx), *guards.meddlers(tx)):
-        if each.wrong:
-            yield Finding(f"{each.name}: {each.wrong}", facts={"object": each.name})
+    for look in (guards.look, guards.meddlers):
+        for each in look(tx):
+            if each.wrong:
+                yield Finding(f"{each.name}: {each.wrong}", facts={"object": each.name})
 
 
 def versions(tx: Tx, progress: Progress) -> Iterator[Finding]:
@@ -217,6 +218,8 @@ def places(tx: Tx, progress: Progress) -> Iterator[Finding]:
         yield from _places(tx, row, spec, walked)
     for pool_id in walks:
         yield Finding(f"subs of pool #{pool_id} are in the live state, but the pool has no row")
+    for pool_id, count in looks.astray(tx):
+        yield Finding(f"{count} addresses of pool #{pool_id} are in the live state, but the pool has no row")
 
 
 def _walks(row: looks.StoredPool, spec: pools.PoolSpec, walked: Mapping[int, int]) -> Iterator[Finding]:
@@ -249,6 +252,10 @@ def _places(
             if stand.rnd is not None:
                 why = "its pool was deleted" if not row.live else "the pool's spec never gives it out"
                 yield Finding(f"{at} may be picked, but {why}", row.name, stand.ip)
+            if stand.allocated and row.live:  # of a deleted one, pool_rows says so
+                yield Finding(
+                    f"{at} is allocated, but the pool's spec never gives it out", row.name, stand.ip
+                )
             continue
         address = to_int(stand.ip)[1]
         placed[sub.ordinal] += done[sub.ordinal](address)
@@ -264,6 +271,8 @@ def _places(
             place = walk.rnd_of(spec, sub, address, walks[sub.ordinal])
             if stand.rnd != place:
                 yield Finding(f"{at} is picked in place {stand.rnd}, not in {place}", row.name, stand.ip)
+        elif stand.rnd is not None and stand.rnd >> walk.RND_BITS:
+            yield Finding(f"{at} is picked in place {stand.rnd}, which is none", row.name, stand.ip)
     for sub in spec.subs if row.live else ():
         wanted = min(walks[sub.ordinal], sub.capacity)
         if placed[sub.ordinal] != wanted:

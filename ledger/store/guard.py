@@ -14,9 +14,10 @@ from ledger.store.database import Tx
 from ledger.store.roles import APPEND_ONLY
 
 UNIQUE = (
-    "ledger_stream_key", "ledger_pool_stream_key", "address_owner_key", "address_attachment_key", "address_pk", "pool_name_key",
+    "ledger_pk", "ledger_stream_key", "ledger_pool_stream_key", "address_pk", "address_owner_key", "address_attachment_key",
+    "pool_name_key", "seal_pk", "seal_node_pk", "checkpoint_origin_size_key",
 )  # fmt: skip
-"""Indexes on which laws stand: one event a version, one address an owner, one row an address, one pool a name."""
+"""Indexes on which laws stand: one event a position and a version, one address a row and an owner, one pool a name, one tree."""
 
 # What SQLite's triggers ask before an INSERT, which may be an INSERT OR REPLACE
 _THERE = {
@@ -53,8 +54,8 @@ def look(tx: Tx) -> list[Guarded]:
 def meddlers(tx: Tx) -> list[Guarded]:
     """What somebody hung on a table of ours that changes what is written to it or read from it."""
     if not tx.sqlite:
-        found = tx.connection.exec_driver_sql(_MEDDLERS, (list(metadata.tables),))
-        return [Guarded(table, wrong) for table, wrong in found]
+        found = tx.connection.exec_driver_sql(_MEDDLERS, (list(metadata.tables),)).all()
+        return [Guarded(table, wrong) for table, wrong in found] + _numbers(tx)
     ours = {f"{table}_append_only_{event}" for table in APPEND_ONLY for event in _EVENTS}
     triggers = tx.connection.exec_driver_sql(
         "SELECT tbl_name, name FROM sqlite_master WHERE type = 'trigger' ORDER BY tbl_name, name"
@@ -63,6 +64,20 @@ def meddlers(tx: Tx) -> list[Guarded]:
         Guarded(table, f"trigger {name} may change what is written, and is not ours")
         for table, name in triggers
         if table in metadata.tables and name not in ours
+    ]
+
+
+def _numbers(tx: Tx) -> list[Guarded]:
+    """PostgreSQL: a position is never given twice, so while there are some ahead of the next one nothing can be written."""
+    query = """
+        SELECT s.last_value, (SELECT max(seq) FROM ledger) FROM pg_sequences s
+        WHERE to_regclass(quote_ident(schemaname) || '.' || quote_ident(sequencename))
+              = pg_get_serial_sequence('ledger', 'seq')::regclass
+    """
+    return [
+        Guarded("ledger", f"the next event would be {(given or 0) + 1}, but there is {newest} already")
+        for given, newest in tx.connection.exec_driver_sql(query)
+        if given is not None and newest is not None and given < newest
     ]
 
 
@@ -194,7 +209,8 @@ def _sqlite_indexes(tx: Tx) -> dict[str, str]:
     tables = sa.inspect(tx.connection)
     for table in set(metadata.tables).intersection(tables.get_table_names()):
         key = tables.get_pk_constraint(table)
-        if name := key["name"]:
+        if key["constrained_columns"]:  # a table's own numbers are a key without a name
+            name = key["name"] or f"{table}_pk"
             found[name] = _key(name, table, key["constrained_columns"])
         for unique in tables.get_unique_constraints(table):
             found[str(unique["name"])] = _key(str(unique["name"]), table, unique["column_names"])

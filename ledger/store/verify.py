@@ -345,12 +345,20 @@ class Stand:
     ip: str
     sub: int
     rnd: int | None
+    allocated: bool
 
 
 def stands(tx: Tx, pool_id: int) -> Iterator[Stand]:
-    query = sa.select(address.c.ip, address.c.sub, address.c.rnd).where(address.c.pool_id == pool_id)
-    for ip, ordinal, rnd in rows_of(tx, query):
-        yield Stand(ip, ordinal, rnd)
+    query = sa.select(address.c.ip, address.c.sub, address.c.rnd, address.c.state)
+    for ip, ordinal, rnd, state in rows_of(tx, query.where(address.c.pool_id == pool_id)):
+        yield Stand(ip, ordinal, rnd, state == "allocated")
+
+
+def astray(tx: Tx) -> list[tuple[int, int]]:
+    """Pool ids that addresses name but no row has: (id, how many)."""
+    none = ~sa.exists().where(pool.c.id == address.c.pool_id)
+    query = sa.select(address.c.pool_id, sa.func.count()).where(none).group_by(address.c.pool_id)
+    return [(a, b) for a, b in tx.execute(query)]
 
 
 def walks(tx: Tx) -> dict[int, dict[int, int]]:

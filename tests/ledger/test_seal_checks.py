@@ -179,6 +179,13 @@ def test_a_moved_end_of_what_was_sealed_is_named(database: Database) -> None:
     assert any(what.startswith("event 600 is sealed, but stands behind the end") for what in found(database))
 
 
+def test_an_end_in_the_midst_that_was_moved_is_named(database: Database) -> None:
+    column = "seq" if database.sqlite else "xid"
+    tamper(database, "seal", f"UPDATE seal SET {column} = '99999' WHERE first = 0")
+    said = "the seals of the entries before 256 end behind the one of 256 to 299: the end of one was changed"
+    assert said in found(database)
+
+
 def test_another_servers_transactions_are_noticed(small: Database) -> None:
     """As after a restored pg_dump: what is committed next would stand before what was sealed."""
     tamper(small, "ledger", "UPDATE ledger SET xid = (xid::text::bigint + 1000000)::text::xid8")

@@ -324,6 +324,33 @@ def test_an_address_out_of_its_place_is_named(tx: Tx, statement: str, said: str)
     assert [what for what in said_of if said in what], said_of
 
 
+@pytest.mark.parametrize("rnd", [-1, 2**62])
+def test_a_place_that_was_never_drawn_is_named(own: Database, rnd: int) -> None:
+    Book(own, actor="test").apply_pool(pools.from_spec("p", {"ipPoolSubs": [{"range": "10.8.0.0/29"}]}))
+    with own.begin() as tx:
+        change(tx, f"UPDATE address SET rnd = {rnd} WHERE ip = '10.8.0.2'")
+        assert found(tx) == {"places": [f"10.8.0.2 of pool 'p' is picked in place {rnd}, which is none"]}
+
+
+def test_an_address_that_its_pool_never_gave_is_named(tx: Tx) -> None:
+    """As if it had been forged with its event, so that both agree."""
+    tamper(tx, "UPDATE ledger SET ip = '192.168.1.1' WHERE seq = {}", seq_of("router"))
+    change(tx, "UPDATE address SET ip = '192.168.1.1', sub = -1, rnd = NULL WHERE ip = '10.8.0.2'")
+    said = "192.168.1.1 of pool 'p' is allocated, but the pool's spec never gives it out"
+    assert said in found(tx)["places"]
+
+
+def test_addresses_of_no_pool_are_named(tx: Tx) -> None:
+    change(tx, "UPDATE address SET pool_id = 99 WHERE version = 0")
+    assert "25 addresses of pool #99 are in the live state, but the pool has no row" in found(tx)["places"]
+
+
+def test_positions_that_are_given_again_are_named_postgresql(postgresql_tx: Tx) -> None:
+    change(postgresql_tx, "ALTER TABLE ledger ALTER seq RESTART WITH 3")
+    change(postgresql_tx, "SELECT nextval(pg_get_serial_sequence('ledger', 'seq'))")
+    assert found(postgresql_tx) == {"guard": ["ledger: the next event would be 4, but there is 15 already"]}
+
+
 @pytest.fixture
 def own(db_url: str) -> Iterator[Database]:
     """A ledger of the test's own, empty."""
@@ -628,7 +655,10 @@ def test_another_index_of_that_name_is_named(tx: Tx, index: str, on: str) -> Non
     assert what.startswith(f"{index}: it is another: ") and (shown in what or not tx.sqlite), what
 
 
-@pytest.mark.parametrize(("table", "key"), [("address", "address_pk"), ("pool", "pool_name_key")])
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [("address", "address_pk"), ("pool", "pool_name_key"), ("ledger", "ledger_pk"), ("seal", "seal_pk")],
+)
 def test_a_lost_key_is_named(tx: Tx, table: str, key: str) -> None:
     if tx.sqlite:  # which drops no constraint of a table that stays
         change(tx, f"CREATE TABLE other AS SELECT * FROM {table}")
