@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ledger.checkpoint import peek
-from ledger.errors import InvalidInput, LedgerCorrupt
+from ledger.checkpoint import claimed
+from ledger.errors import LedgerCorrupt
 from ledger.merkle import HASH, leaf_hash, leaf_hashes
 from ledger.store import Tx, leaves, seals
 from ledger.store.seals import Batch, StoredCheckpoint
@@ -48,15 +48,7 @@ def in_tree_order(tx: Tx) -> Iterator[Part]:
 
 def _size(checkpoint: StoredCheckpoint) -> int:
     """As it was signed: where the row says otherwise, no export with it could be imported."""
-    try:
-        signed = peek(checkpoint.note).size
-    except InvalidInput as error:
-        raise LedgerCorrupt(f"checkpoint of {checkpoint.size:,} entries: {error}") from error
-    if signed != checkpoint.size:
-        raise LedgerCorrupt(
-            f"the row of a checkpoint says {checkpoint.size:,} entries, its note {signed:,}; run `ipam-ledger verify`"
-        )
-    return signed
+    return claimed(checkpoint.note, checkpoint.size).size
 
 
 def sealed(tx: Tx, batches: list[Batch]) -> tuple[list[bytes], bytes]:

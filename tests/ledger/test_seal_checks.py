@@ -234,6 +234,13 @@ def test_a_changed_checkpoint_is_found(database: Database) -> None:
     assert "the first 300 entries are not those that were signed" in what
 
 
+def test_a_note_that_is_none_stops_the_sealer(database: Database) -> None:
+    tamper(database, "checkpoint", "UPDATE checkpoint SET note = 'x' WHERE size = 600")
+    for key in (KEY, None, SignerKey("another", bytes(32))):
+        with pytest.raises(LedgerCorrupt, match="the note of the checkpoint of 600 entries is damaged"):
+            Sealer(database, key=key).seal()
+
+
 def test_of_several_keys_of_one_name_any_may_have_signed(database: Database) -> None:
     other = SignerKey(KEY.name, bytes(32))
     for keys in ((other, KEY), (KEY, other), (KEY, KEY)):
@@ -247,8 +254,10 @@ def test_the_size_of_a_checkpoint_is_the_one_that_was_signed(database: Database,
     assert prove(database, 600)["event"]["seq"] == 600
     with pytest.raises(NotSealed, match="event 601 is not under a signed checkpoint"):
         prove(database, 601)
-    with pytest.raises(LedgerCorrupt, match=f"row says {size:,} entries, its note 600"):
+    with pytest.raises(LedgerCorrupt, match=f"says {size:,} entries, its note 600"):
         Sealer(database, key=KEY).seal()
+    with pytest.raises(LedgerCorrupt, match=f"says {size:,} entries, its note 600"):
+        Sealer(database, key=None).seal()
     assert found(database) == [f"checkpoint of {size:,} entries: its row says otherwise than its note"]
 
 

@@ -376,7 +376,8 @@ def test_a_ledger_that_was_changed_is_not_exported(sqlite: Database) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"), [("size = size - 1", "row of a checkpoint says"), ("note = 'x'", "checkpoint of")]
+    ("change", "said"),
+    [("size = size - 1", "row of a checkpoint says"), ("note = 'x'", "note of the checkpoint of")],
 )
 def test_a_checkpoint_that_no_import_would_take_is_not_exported(
     sqlite: Database, change: str, said: str
