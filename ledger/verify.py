@@ -271,8 +271,10 @@ def _places(
             place = walk.rnd_of(spec, sub, address, walks[sub.ordinal])
             if stand.rnd != place:
                 yield Finding(f"{at} is picked in place {stand.rnd}, not in {place}", row.name, stand.ip)
-        elif stand.rnd is not None and stand.rnd >> walk.RND_BITS:
-            yield Finding(f"{at} is picked in place {stand.rnd}, which is none", row.name, stand.ip)
+        elif stand.rnd is not None and not (
+            isinstance(stand.rnd, int) and 0 <= stand.rnd < 1 << walk.RND_BITS
+        ):
+            yield Finding(f"{at} is picked in place {stand.rnd!r}, which is none", row.name, stand.ip)
     for sub in spec.subs if row.live else ():
         wanted = min(walks[sub.ordinal], sub.capacity)
         if placed[sub.ordinal] != wanted:

@@ -27,6 +27,10 @@ _OF_ADDRESS = ledger.c.ip.is_not(None)
 _NAMES_OWNER = ledger.c.kind.in_(("Allocated", "Adopted"))
 
 
+_OTHER_SHAPE = {"42P01", "42703", "42883", "42804", "SQLITE_ERROR"}
+"""No such table, column or operator; a type that does not fit; SQLite has one code for them all."""
+
+
 @contextmanager
 def apart(tx: Tx) -> Iterator[None]:
     """For one check: where a value cannot even be read, LedgerCorrupt says so, and the transaction goes on without it."""
@@ -36,6 +40,12 @@ def apart(tx: Tx) -> Iterator[None]:
     except (sa.exc.DataError, InvalidInput, ValueError, TypeError, ArithmeticError, LookupError) as error:
         what = getattr(error, "orig", error)
         raise LedgerCorrupt(f"a value cannot be read: {type(what).__name__}: {what}") from error
+    except (sa.exc.ProgrammingError, sa.exc.OperationalError) as error:
+        state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "sqlite_errorname", None)
+        if state not in _OTHER_SHAPE:
+            raise
+        what = str(error.orig).partition("\n")[0]
+        raise LedgerCorrupt(f"a table is missing or not as our schema makes it: {what}") from error
 
 
 def totals(tx: Tx) -> tuple[int, int]:
@@ -365,6 +375,8 @@ def walks(tx: Tx) -> dict[int, dict[int, int]]:
     """How many addresses of each sub were given rows: pool id -> ordinal -> count."""
     found: dict[int, dict[int, int]] = {}
     for pool_id, ordinal, walked in tx.execute(sa.select(sub.c.pool_id, sub.c.ordinal, sub.c.walked)):
+        if not isinstance(walked, int):  # SQLite stores anything
+            raise LedgerCorrupt(f"sub {ordinal} of pool #{pool_id} says {walked!r} of how far it was walked")
         found.setdefault(pool_id, {})[ordinal] = walked
     return found
 

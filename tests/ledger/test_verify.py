@@ -15,6 +15,7 @@ from ledger import fence, pools, walk
 from ledger.addresses import to_text
 from ledger.book import Book
 from ledger.claims import Claim
+from ledger.errors import LedgerCorrupt
 from ledger.events import Attachment, Owner
 from ledger.store import Database, Tx
 from ledger.store import verify as looks
@@ -718,6 +719,33 @@ def test_what_cannot_be_read_is_a_finding_and_the_other_checks_go_on(own: Databa
     assert len(report.checked) == len(CHECKS)
     unread = [f.what for each in report.checked for f in each.findings if "cannot be read" in f.what]
     assert len(unread) == (1 if own.sqlite else 2), report
+
+
+@pytest.mark.parametrize(
+    ("statement", "check"),
+    [
+        ("DROP TABLE sub", "places"),
+        ("ALTER TABLE sub RENAME COLUMN walked TO ran", "places"),
+        ("DROP TABLE fence", "fence"),
+        ("ALTER TABLE address RENAME COLUMN node TO place", "state"),
+    ],
+)
+def test_a_table_of_another_shape_is_a_finding_and_the_other_checks_go_on(
+    own: Database, statement: str, check: str
+) -> None:
+    with own.begin() as tx:
+        change(tx, statement)
+    failed = {each.check.name: each.findings[0].what for each in verify(own).checked if each.findings}
+    assert failed[check].startswith("a table is missing or not as our schema makes it: ")
+    assert failed.keys() <= {check, "guard"}
+
+
+def test_numbers_that_are_none_are_named_sqlite(sqlite_tx: Tx) -> None:
+    change(sqlite_tx, "UPDATE address SET rnd = 'x' WHERE ip = '10.8.0.9'")
+    assert found(sqlite_tx) == {"places": ["10.8.0.9 of pool 'p' is picked in place 'x', which is none"]}
+    change(sqlite_tx, "UPDATE sub SET walked = 'x'")
+    with pytest.raises(LedgerCorrupt, match="sub 0 of pool #1 says 'x' of how far it was walked"):
+        found(sqlite_tx)
 
 
 def test_progress_is_told(ward: Database) -> None:
