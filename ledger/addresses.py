@@ -110,6 +110,11 @@ class AddressSet:
         at = bisect_right(self._ends, index)
         return self.ranges[at].last - (self._ends[at] - 1 - index)
 
+    def index(self, address: int) -> int:
+        """The inverse of :meth:`nth`, for an address of this set."""
+        at = bisect_right(self._firsts, address) - 1
+        return self._ends[at] - 1 - (self.ranges[at].last - address)
+
     def minus(self, ranges: Iterable[AddressRange]) -> AddressSet:
         """This set without ``ranges`` (overlapping, in any order, of this family)."""
         holes = AddressSet.of(self.family, ranges)

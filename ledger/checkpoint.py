@@ -18,7 +18,7 @@ from __future__ import annotations
 from base64 import b64encode
 from dataclasses import dataclass
 
-from ledger.errors import InvalidInput
+from ledger.errors import InvalidInput, LedgerCorrupt
 from ledger.merkle import HASH, NotProven
 from ledger.note import SignerKey, VerifierKey, open_note, parse_note, sign_note, strict_base64
 
@@ -60,14 +60,29 @@ class Checkpoint:
         return sign_note(self.text(), key)
 
 
-def open_checkpoint(note: str | bytes, key: VerifierKey) -> Checkpoint:
-    """The tree head that ``key`` signed. Raises InvalidInput (malformed) or NotProven (not by this key, or changed)."""
-    checkpoint = Checkpoint.parse(open_note(note, [key]).text)
-    if checkpoint.origin != key.name:
-        raise NotProven(f"the checkpoint is of the log {checkpoint.origin}, but the key is {key.name}'s")
+def open_checkpoint(note: str | bytes, *keys: VerifierKey) -> Checkpoint:
+    """The tree head that ``keys`` signed: one, or several of one name. Raises InvalidInput (malformed) or NotProven (not by
+    these keys, or changed)."""
+    checkpoint = Checkpoint.parse(open_note(note, keys).text)
+    for key in keys:
+        if checkpoint.origin != key.name:
+            raise NotProven(f"the checkpoint is of the log {checkpoint.origin}, but the key is {key.name}'s")
     return checkpoint
 
 
 def peek(note: str | bytes) -> Checkpoint:
     """The tree head that a note claims, unverified: for finding things, never for trusting them."""
     return Checkpoint.parse(parse_note(note)[0])
+
+
+def claimed(note: str, size: int) -> Checkpoint:
+    """What a stored note claims, of which its row says ``size``. Raises LedgerCorrupt where the two disagree."""
+    try:
+        found = peek(note)
+    except InvalidInput as error:
+        raise LedgerCorrupt(f"the note of the checkpoint of {size:,} entries is damaged: {error}") from error
+    if found.size != size:
+        raise LedgerCorrupt(
+            f"the row of a checkpoint says {size:,} entries, its note {found.size:,}; run `ipam-ledger verify`"
+        )
+    return found

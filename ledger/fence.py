@@ -36,6 +36,8 @@ def lift(database: Database, *, reason: str, actor: str) -> bool:
 
 def _turn(database: Database, *, raised: bool, reason: str, actor: str) -> bool:
     with database.begin() as tx:
+        if not raised:
+            fences.lift_alone(tx)
         newest = fences.turns(tx)
         if (newest[0].raised if newest else False) is raised:
             return False

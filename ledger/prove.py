@@ -29,12 +29,13 @@ def prove(database: Database, seq: int) -> dict[str, Any]:
             raise InvalidRequest("SEQ", seq, "there is no such event")
         place = seals.find(tx, seq)
         signed = seals.newest_checkpoint(tx)
-        if place is None or signed is None or signed.size <= place[0]:
+        head = peek(signed.note) if signed else None
+        if place is None or signed is None or head is None or head.size <= place[0]:
             raise NotSealed(
                 f"event {seq} is not under a signed checkpoint yet; run `ipam-ledger seal`", seq=seq
             )
         index, sealed = place
-        event, head = stream.event_of(row), peek(signed.note)
+        event = stream.event_of(row)
         found = leaf_hash(leaf(event))
         if found != sealed:
             raise LedgerCorrupt(f"event {seq} is not what was sealed: it or its seal was changed", seq=seq)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ledger.bulk import bulk, together
-from ledger.checkpoint import Checkpoint, open_checkpoint, peek
+from ledger.checkpoint import Checkpoint, claimed, open_checkpoint
 from ledger.errors import InvalidInput, LedgerCorrupt
 from ledger.events import Cursor
 from ledger.fence import raise_fence
@@ -197,9 +197,10 @@ class Sealer:
         with self._database.read() as tx:
             stored = seals.newest_checkpoint(tx, key.name) if key else None
             newest = seals.newest_checkpoint(tx)
-        out = [peek(newest.note)] if newest and (key is None or newest.origin != key.name) else []
+        heads = [(row.origin, claimed(row.note, row.size)) for row in (stored, newest) if row]
         if key is None:
-            return out
+            return [head for _, head in heads]
+        out = [head for origin, head in heads if origin != key.name]
         for where, note in (("in the database", stored and stored.note), ("outside", kept)):
             if note:
                 try:

@@ -20,6 +20,7 @@ from ledger.merkle import (
 from ledger.note import VerifierKey
 from ledger.seal import Outside
 from ledger.store import Tx, leaves, seals, stream
+from ledger.store.leaves import Leaves
 from ledger.store.seals import Batch
 from ledger.verify import Check, Finding, Progress
 
@@ -44,14 +45,24 @@ def events(tx: Tx, progress: Progress) -> Iterator[Finding]:
         yield Finding(f"nothing more can be sealed here: {stream.FOREIGN}")
     tree, seen = GrowingTree(), _Seen()
     expected = _nodes(tx)
+    since, end = 0, (0, 0)
     with ahead(_stored(tx)) as stored:
-        for batches, found in stored:
+        for batches, found, xids in stored:
+            if not tx.sqlite:
+                yield from _order(batches, xids, since)
+                since = batches[-1].cursor.xid
             for batch in batches:
                 if batch.first != tree.size or len(batch.hashes) != len(batch.seqs) * HASH:
                     yield Finding(
                         f"the seal of entries {batch.first} to {batch.end - 1} is damaged or out of order: entry {tree.size} should follow"
                     )
                     return
+                if (batch.cursor.xid, batch.cursor.seq) < end:
+                    yield Finding(
+                        f"the seals of the entries before {batch.first} end behind the one of {batch.first} to {batch.end - 1}: "
+                        "the end of one was changed"
+                    )
+                end = batch.cursor.xid, batch.cursor.seq
                 yield from _batch(tx, batch, found, seen)
                 for node in tree.extend(batch.hashes):
                     if next(expected, None) != (node.level, node.index, node.hash):
@@ -66,15 +77,37 @@ def events(tx: Tx, progress: Progress) -> Iterator[Finding]:
             f"node {extra[1]} of level {extra[0]} is stored, but covers entries that are not sealed"
         )
     if size:
-        yield from _intruders(tx, seen, stream.settled_until(tx, cursor))
+        yield from _intruders(seen, stream.settled_until(tx, cursor))
+        yield from _strays(seen, stream.behind(tx, cursor, seals.newest(tx)))
 
 
-def _stored(tx: Tx) -> Iterator[tuple[list[Batch], dict[int, bytes]]]:
-    """Batches as they were sealed, and the hashes of their events as these are now."""
+def _stored(tx: Tx) -> Iterator[tuple[list[Batch], dict[int, bytes], Leaves]]:
+    """Batches as they were sealed, the hashes of their events as these are now, and perhaps of others."""
     at = 0
     while batches := seals.batches(tx, at, BATCHES):
-        yield batches, leaves.hashes_by_seq(tx, [seq for batch in batches for seq in batch.seqs])
+        found = leaves.hashes_around(tx, [seq for batch in batches for seq in batch.seqs])
+        yield batches, dict(zip(found.seqs, found.data, strict=True)), found
         at = batches[-1].end
+
+
+def _order(batches: list[Batch], found: Leaves, since: int) -> Iterator[Finding]:
+    """PostgreSQL: the transactions of a batch are none before the end of the batch before, and none behind its own.
+
+    All at once are asked first, which costs nothing. Others that were found between them may lie anywhere.
+    """
+    if not found.xids or (since <= min(found.xids) and max(found.xids) <= batches[-1].cursor.xid):
+        return
+    xids = dict(zip(found.seqs, found.xids, strict=True))
+    for batch in batches:
+        until = batch.cursor.xid
+        for seq in batch.seqs:
+            if not since <= xids.get(seq, since) <= until:
+                yield Finding(
+                    f"event {seq} is of transaction {xids[seq]}, but was sealed among those from {since} to {until}: "
+                    "one of these numbers was changed",
+                    seq=seq,
+                )
+        since = until
 
 
 def _nodes(tx: Tx) -> Iterator[tuple[int, int, bytes]]:
@@ -86,10 +119,14 @@ def _nodes(tx: Tx) -> Iterator[tuple[int, int, bytes]]:
 
 
 class _Seen:
-    """Which positions are sealed: one bit each, so that ten million take little more than a megabyte."""
+    """Which positions are sealed: one bit each, so that ten million take little more than a megabyte.
+
+    ``pools``: of which a changed event was seen.
+    """
 
     def __init__(self) -> None:
         self._bits = bytearray()
+        self.pools: set[str | None] = {None}
 
     def add(self, seq: int) -> bool:
         """False if it was there already."""
@@ -119,7 +156,23 @@ def _batch(tx: Tx, batch: Batch, found: dict[int, bytes], seen: _Seen) -> Iterat
         if not seen.add(seq):
             yield Finding(f"event {seq} is sealed twice, the second time as entry {entry}", seq=seq)
         if not same and digest != batch.hashes[at * HASH : (at + 1) * HASH]:
-            yield _changed(tx, seq, entry)
+            changed = _changed(tx, seq, entry)
+            if changed.pool not in seen.pools:
+                seen.pools.add(changed.pool)
+                yield from _renamed(tx, str(changed.pool))
+            yield changed
+
+
+def _renamed(tx: Tx, pool: str) -> Iterator[Finding]:
+    """The name of a pool is sealed with each of its events, and stands nowhere but in the pool's row."""
+    row, seqs = stream.first_of_pool(tx, pool, 16)
+    now = leaves.hashes_by_seq(tx, seqs)
+    sealed = {seq: place[1] for seq in seqs if (place := seals.find(tx, seq))}
+    if len(sealed) > 1 and all(now[seq] != digest for seq, digest in sealed.items()):
+        yield Finding(
+            f"pool {pool!r} (row {row}): its name was changed, or else all of its first {len(sealed)} sealed events were",
+            pool,
+        )
 
 
 def _changed(tx: Tx, seq: int, entry: int) -> Finding:
@@ -137,7 +190,17 @@ def _changed(tx: Tx, seq: int, entry: int) -> Finding:
     return Finding(what, shown["pool"], shown["ip"], seq)
 
 
-def _intruders(tx: Tx, seen: _Seen, settled: Iterator[int]) -> Iterator[Finding]:
+def _strays(seen: _Seen, behind: Iterator[int]) -> Iterator[Finding]:
+    for seq in behind:
+        if seq in seen:
+            yield Finding(
+                f"event {seq} is sealed, but stands behind the end of what was sealed: its transaction's number, or that end, "
+                "was changed",
+                seq=seq,
+            )
+
+
+def _intruders(seen: _Seen, settled: Iterator[int]) -> Iterator[Finding]:
     for seq in settled:
         if seq not in seen:
             yield Finding(
@@ -163,8 +226,8 @@ def checkpoints(tx: Tx, keys: Sequence[VerifierKey], outside: Outside | None) ->
     for name, note, columns in notes:
         try:
             claimed = peek(note)
-            key = next((key for key in keys if key.name == claimed.origin), None)
-            head = open_checkpoint(note, key) if key else claimed
+            known = {key for key in keys if key.name == claimed.origin}
+            head = open_checkpoint(note, *known) if known else claimed
         except (InvalidInput, NotProven) as error:
             yield Finding(f"{name}: {error}")
             continue

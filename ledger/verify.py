@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 from typing import Any, Final
 
 from ledger import pools, walk
+from ledger.addresses import to_int, to_text
 from ledger.errors import InvalidPool, LedgerCorrupt
 from ledger.events import Event, Kind, State, rfc3339
 from ledger.replay import wrong, wrong_of_pool
-from ledger.store import Database, Tx
+from ledger.store import Database, Tx, fences
 from ledger.store import guard as guards
 from ledger.store import verify as looks
 
@@ -104,9 +105,10 @@ def verify(
 
 
 def guard(tx: Tx, progress: Progress) -> Iterator[Finding]:
-    for each in guards.look(tx):
-        if each.wrong:
-            yield Finding(f"{each.name}: {each.wrong}", facts={"object": each.name})
+    for look in (guards.look, guards.meddlers):
+        for each in look(tx):
+            if each.wrong:
+                yield Finding(f"{each.name}: {each.wrong}", facts={"object": each.name})
 
 
 def versions(tx: Tx, progress: Progress) -> Iterator[Finding]:
@@ -205,39 +207,85 @@ def _pool_row(tx: Tx, row: looks.StoredPool, event: Event | None) -> Iterator[Fi
 
 
 def places(tx: Tx, progress: Progress) -> Iterator[Finding]:
+    walks = looks.walks(tx)
     for row in looks.stored_pools(tx):
+        walked = walks.pop(row.id, {})
         try:
             spec = pools.from_spec(row.name, row.spec)
         except InvalidPool:
             continue  # pool_rows says so
-        yield from _places(tx, row, spec)
+        yield from _walks(row, spec, walked)
+        yield from _places(tx, row, spec, walked)
+    for pool_id in walks:
+        yield Finding(f"subs of pool #{pool_id} are in the live state, but the pool has no row")
+    for pool_id, count in looks.astray(tx):
+        yield Finding(f"{count} addresses of pool #{pool_id} are in the live state, but the pool has no row")
 
 
-def _places(tx: Tx, row: looks.StoredPool, spec: pools.PoolSpec) -> Iterator[Finding]:
-    placed = dict.fromkeys(range(len(spec.subs)), 0)
+def _walks(row: looks.StoredPool, spec: pools.PoolSpec, walked: Mapping[int, int]) -> Iterator[Finding]:
+    """A walk that was set back is no harm: it passes over what has a row, and cannot be told from one that began anew."""
+    subs = {sub.ordinal: sub for sub in spec.subs} if row.live else {}
+    for ordinal in sorted(subs.keys() | walked.keys()):
+        of, sub, at = f"pool {row.name!r}, sub {ordinal}", subs.get(ordinal), walked.get(ordinal)
+        if sub is None:
+            yield Finding(f"{of}: it is in the live state, but not in the spec", row.name)
+        elif at is None:
+            yield Finding(f"{of}: it is in the spec, but not in the live state", row.name)
+        elif not walk.first_walk(sub) <= at <= sub.capacity:
+            least = walk.first_walk(sub)
+            yield Finding(
+                f"{of}: {at} of its addresses have been given a row, it says; that can be {least} to {sub.capacity}",
+                row.name,
+            )
+
+
+def _places(
+    tx: Tx, row: looks.StoredPool, spec: pools.PoolSpec, walked: Mapping[int, int]
+) -> Iterator[Finding]:
+    walks = {sub.ordinal: max(walked.get(sub.ordinal, 0), walk.first_walk(sub)) for sub in spec.subs}
+    done = {sub.ordinal: walk.done(spec, sub, walks[sub.ordinal]) for sub in spec.subs}
+    placed = dict.fromkeys(walks, 0)
     for stand in looks.stands(tx, row.id):
         sub = spec.sub_of(stand.ip) if row.live else None
         at = f"{stand.ip} of pool {row.name!r}"
         if sub is None:
-            if stand.pickable:
+            if stand.rnd is not None:
                 why = "its pool was deleted" if not row.live else "the pool's spec never gives it out"
                 yield Finding(f"{at} may be picked, but {why}", row.name, stand.ip)
+            if stand.allocated and row.live:  # of a deleted one, pool_rows says so
+                yield Finding(
+                    f"{at} is allocated, but the pool's spec never gives it out", row.name, stand.ip
+                )
             continue
-        placed[sub.ordinal] += 1
+        address = to_int(stand.ip)[1]
+        placed[sub.ordinal] += done[sub.ordinal](address)
         reserved = spec.static_owner(stand.ip) is not None
-        if stand.pickable is reserved:
+        if (stand.rnd is None) is not reserved:
             why = "it is statically reserved" if reserved else "it is not statically reserved"
             yield Finding(
-                f"{at} {'may' if stand.pickable else 'can never'} be picked, but {why}", row.name, stand.ip
+                f"{at} {'can never' if stand.rnd is None else 'may'} be picked, but {why}", row.name, stand.ip
             )
         elif stand.sub != sub.ordinal:
             yield Finding(f"{at} stands in sub {stand.sub}, the spec says {sub.ordinal}", row.name, stand.ip)
+        elif spec.pick_strategy == "Lowest":
+            place = walk.rnd_of(spec, sub, address, walks[sub.ordinal])
+            if stand.rnd != place:
+                yield Finding(f"{at} is picked in place {stand.rnd}, not in {place}", row.name, stand.ip)
+        elif stand.rnd is not None and not (
+            isinstance(stand.rnd, int) and 0 <= stand.rnd < 1 << walk.RND_BITS
+        ):
+            yield Finding(f"{at} is picked in place {stand.rnd!r}, which is none", row.name, stand.ip)
     for sub in spec.subs if row.live else ():
-        if sub.capacity <= walk.WHOLE and placed[sub.ordinal] != sub.capacity:
+        wanted = min(walks[sub.ordinal], sub.capacity)
+        if placed[sub.ordinal] != wanted:
+            there = {stand.ip for stand in looks.stands(tx, row.id)}
+            given = (to_text(sub.family, each) for each in walk.steps(spec, sub, 0, wanted))
+            ip = next(ip for ip in given if ip not in there)
             yield Finding(
                 f"pool {row.name!r}, range {sub.range}: {placed[sub.ordinal]} addresses stand in the live state, "
-                f"the spec gives out {sub.capacity}",
+                f"the spec gives out {wanted}{'' if wanted == sub.capacity else ' so far'}: {ip} is missing",
                 row.name,
+                ip,
             )
 
 
@@ -286,6 +334,19 @@ class _Spaces:
         return then[-1] if then else "default"
 
 
+def turns(tx: Tx, progress: Progress) -> Iterator[Finding]:
+    """Two may raise the fence at once, but it is lifted only where it is raised. That the newest turn is gone shows nowhere."""
+    last, lifted = 0, True
+    for number, raised in fences.numbered(tx):
+        if lifted and not raised:
+            yield Finding(
+                f"turn {number} of the fence lifts it, but it is not raised: a turn before is gone or was changed"
+            )
+        elif tx.sqlite and number != last + 1:  # PostgreSQL leaves out numbers
+            yield Finding(f"turn {last + 1} of the fence is gone: turn {number} comes next")
+        last, lifted = number, not raised
+
+
 CHECKS: tuple[Check, ...] = (
     Check("guard", "the database refuses to change or remove an event", guard),
     Check("versions", "every stream is numbered from 1 without gaps", versions),
@@ -298,6 +359,7 @@ CHECKS: tuple[Check, ...] = (
     Check("pools", "every pool is what its newest event says", pool_rows),
     Check("places", "exactly the addresses that the pools give out can be picked", places),
     Check("owners", "no address ever had two owners in one address space", owners),
+    Check("fence", "the fence was lifted only where it was raised", turns),
 )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import gcd
 
 from ledger.addresses import to_text
@@ -66,6 +66,15 @@ def steps(spec: PoolSpec, sub: Sub, walked: int, count: int) -> Iterator[int]:
     start, step = _permutation(spec, sub)
     for i in range(walked, min(walked + count, sub.capacity)):
         yield sub.given.nth((start + i * step) % sub.capacity)
+
+
+def done(spec: PoolSpec, sub: Sub, walked: int) -> Callable[[int], bool]:
+    """Whether an address of the sub is among the first ``walked`` steps."""
+    if walked >= sub.capacity:
+        return lambda address: True
+    start, step = _permutation(spec, sub)
+    back = pow(step, -1, sub.capacity)
+    return lambda address: (sub.given.index(address) - start) * back % sub.capacity < walked
 
 
 def _permutation(spec: PoolSpec, sub: Sub) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from ledger.checkpoint import claimed
 from ledger.errors import LedgerCorrupt
 from ledger.merkle import HASH, leaf_hash, leaf_hashes
 from ledger.store import Tx, leaves, seals
@@ -23,8 +24,8 @@ class Part(NamedTuple):
 
 
 def in_tree_order(tx: Tx) -> Iterator[Part]:
-    """The whole ledger. Raises LedgerCorrupt naming an event that is not what was sealed."""
-    notes = iter(sorted(seals.checkpoints(tx), key=lambda c: c.size))
+    """The whole ledger. Raises LedgerCorrupt naming an event that is not what was sealed, or a checkpoint out of its place."""
+    notes = iter(sorted(seals.checkpoints(tx), key=_size))
     note = next(notes, None)
     at = 0
     while note is not None and note.size == 0:
@@ -43,6 +44,11 @@ def in_tree_order(tx: Tx) -> Iterator[Part]:
     while (rest := leaves.after(tx, cursor, CHUNK, settled=False)).seqs:
         yield Part(rest.data, leaf_hashes(rest.data))
         cursor = rest.cursor()
+
+
+def _size(checkpoint: StoredCheckpoint) -> int:
+    """As it was signed: where the row says otherwise, no export with it could be imported."""
+    return claimed(checkpoint.note, checkpoint.size).size
 
 
 def sealed(tx: Tx, batches: list[Batch]) -> tuple[list[bytes], bytes]:

@@ -38,6 +38,10 @@ class Conflict(TryAgain):
     """Somebody else's transaction got there first; decide anew. The book does that itself."""
 
 
+_SPOKEN = {"client_encoding": "UTF8", "DateStyle": "ISO", "standard_conforming_strings": "on"}
+"""How PostgreSQL is spoken with, whatever a database, a role or the environment says. A server tells these when it is connected
+to, so asking costs nothing."""
+
 # PostgreSQL's SQLSTATEs, by what they mean to a caller.
 _BUSY = {"55P03", "57014"}  # a lock not had in time, a statement cancelled
 _RACE = {
@@ -390,6 +394,13 @@ def _postgresql_engine(url: URL, pool_size: int, seen: dict[str, bool], **option
         # PgBouncer hands out a process id of its own: behind it a session is not ours to prepare or set things in.
         backend = connection.execute("SELECT pg_backend_pid()").fetchone()[0]
         connection.rollback()  # of the SELECT
+        for (
+            name,
+            value,
+        ) in _SPOKEN.items():  # here PgBouncer is no exception: it keeps these for each of its clients
+            if not (connection.info.parameter_status(name) or "").startswith(value):
+                connection.execute(f"SET {name} = '{value}'")
+        connection.commit()
         if backend != connection.info.backend_pid:
             seen["pooler"] = True
             connection.prepare_threshold = None

@@ -39,6 +39,18 @@ def turn(tx: Tx, *, raised: bool, reason: str, actor: str) -> Fence:
     return Fence(raised, at, reason, actor)
 
 
+def lift_alone(tx: Tx) -> None:
+    """One at a time lifts the fence, until the end of the transaction: so no two lifts ever stand one behind the other."""
+    if not tx.sqlite:
+        tx.connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('ipam-ledger fence'))")
+
+
+def numbered(tx: Tx) -> list[tuple[int, bool]]:
+    """The number of every turn, and whether it raised the fence; oldest first."""
+    query = sa.select(fence.c.id, fence.c.raised).order_by(fence.c.id)
+    return [(number, bool(raised)) for number, raised in tx.execute(query)]
+
+
 def refuse(tx: Tx) -> None:
     """Raise Fenced while the fence is raised."""
     newest = turns(tx)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+from sqlalchemy.schema import CreateIndex
 
+from ledger.schema import metadata
 from ledger.store.database import Tx
 from ledger.store.roles import APPEND_ONLY
 
-UNIQUE = ("ledger_stream_key", "ledger_pool_stream_key", "address_owner_key", "address_attachment_key")
-"""Indexes on which laws stand: one event a version, one address an owner."""
+UNIQUE = (
+    "ledger_pk", "ledger_stream_key", "ledger_pool_stream_key", "address_pk", "address_owner_key", "address_attachment_key",
+    "pool_name_key", "seal_pk", "seal_node_pk", "checkpoint_origin_size_key",
+)  # fmt: skip
+"""Indexes on which laws stand: one event a position and a version, one address a row and an owner, one pool a name, one tree."""
 
 # What SQLite's triggers ask before an INSERT, which may be an INSERT OR REPLACE
 _THERE = {
@@ -42,7 +48,55 @@ class Guarded:
 def look(tx: Tx) -> list[Guarded]:
     """The guard of each table that only grows, then the unique indexes."""
     tables = _sqlite_tables(tx) if tx.sqlite else _postgresql_tables(tx)
-    return tables + (_sqlite_indexes(tx) if tx.sqlite else _postgresql_indexes(tx))
+    return tables + _indexes(tx)
+
+
+def meddlers(tx: Tx) -> list[Guarded]:
+    """What somebody hung on a table of ours that changes what is written to it or read from it."""
+    if not tx.sqlite:
+        found = tx.connection.exec_driver_sql(_MEDDLERS, (list(metadata.tables),)).all()
+        return [Guarded(table, wrong) for table, wrong in found] + _numbers(tx)
+    ours = {f"{table}_append_only_{event}" for table in APPEND_ONLY for event in _EVENTS}
+    triggers = tx.connection.exec_driver_sql(
+        "SELECT tbl_name, name FROM sqlite_master WHERE type = 'trigger' ORDER BY tbl_name, name"
+    )
+    return [
+        Guarded(table, f"trigger {name} may change what is written, and is not ours")
+        for table, name in triggers
+        if table in metadata.tables and name not in ours
+    ]
+
+
+def _numbers(tx: Tx) -> list[Guarded]:
+    """PostgreSQL: a position is never given twice, so while there are some ahead of the next one nothing can be written."""
+    query = """
+        SELECT s.last_value, (SELECT max(seq) FROM ledger) FROM pg_sequences s
+        WHERE to_regclass(quote_ident(schemaname) || '.' || quote_ident(sequencename))
+              = pg_get_serial_sequence('ledger', 'seq')::regclass
+    """
+    return [
+        Guarded("ledger", f"the next event would be {(given or 0) + 1}, but there is {newest} already")
+        for given, newest in tx.connection.exec_driver_sql(query)
+        if given is not None and newest is not None and given < newest
+    ]
+
+
+_MEDDLERS = """
+    SELECT c.relname, found.wrong
+    FROM unnest(%s::text[]) AS ours(name) JOIN pg_class c ON c.oid = to_regclass(ours.name), LATERAL (
+        SELECT 'it is no ordinary table' WHERE c.relkind <> 'r'
+        UNION ALL SELECT 'it is unlogged: a crash empties it' WHERE c.relpersistence = 'u'
+        UNION ALL SELECT 'row level security may hide its rows' WHERE c.relrowsecurity
+        UNION ALL SELECT 'rule ' || rulename || ' may change what is written' FROM pg_rewrite WHERE ev_class = c.oid
+        UNION ALL SELECT inhrelid::regclass || ' inherits from it: its rows are read as well' FROM pg_inherits
+            WHERE inhparent = c.oid
+        UNION ALL SELECT 'trigger ' || tgname || ' may change what is written, and is not ours' FROM pg_trigger
+            WHERE tgrelid = c.oid AND NOT tgisinternal AND tgtype & 3 = 3 AND tgenabled <> 'D' -- BEFORE, ROW
+        UNION ALL SELECT 'there is another of that name: ' || o.relnamespace::regnamespace || '.' || o.relname FROM pg_class o
+            WHERE o.relname = c.relname AND o.oid <> c.oid AND o.relnamespace::regnamespace::text = ANY (current_schemas(false)::text[])
+    ) AS found(wrong)
+    ORDER BY 1, 2
+"""
 
 
 def _postgresql_tables(tx: Tx) -> list[Guarded]:
@@ -82,13 +136,44 @@ def _postgresql_wrong(
     return None
 
 
-def _postgresql_indexes(tx: Tx) -> list[Guarded]:
+def _indexes(tx: Tx) -> list[Guarded]:
+    wanted = _wanted_indexes(tx)
+    found = _sqlite_indexes(tx) if tx.sqlite else _postgresql_indexes(tx)
+    out = []
+    for name in UNIQUE:
+        there = found.get(name)
+        wrong = None if there == wanted[name] else f"it is another: {there!r}, not {wanted[name]!r}"
+        out.append(Guarded(name, "it is missing, or no longer unique" if there is None else wrong))
+    return out
+
+
+def _wanted_indexes(tx: Tx) -> dict[str, str]:
+    out = {}
+    for table in metadata.tables.values():
+        for index in table.indexes:
+            out[str(index.name)] = _plain(str(CreateIndex(index).compile(dialect=tx.connection.dialect)))
+        for key in table.constraints:
+            if isinstance(key, (sa.PrimaryKeyConstraint, sa.UniqueConstraint)):
+                out[str(key.name)] = _key(str(key.name), table.name, key.columns.keys())
+    return out
+
+
+def _key(name: str, table: str, columns: Iterable[str]) -> str:
+    return _plain(f"CREATE UNIQUE INDEX {name} ON {table} ({', '.join(columns)})")
+
+
+def _plain(sql: str) -> str:
+    """Without what PostgreSQL adds as it shows an index: the schema, the method, casts of texts, parentheses."""
+    sql = re.sub(r' ON ("[^"]*"|\w+)\.', " ON ", sql)
+    return " ".join(re.sub(r"USING btree|::text", " ", re.sub(r'[()"]', "", sql)).split())
+
+
+def _postgresql_indexes(tx: Tx) -> dict[str, str]:
     query = """
-        SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+        SELECT c.relname, pg_get_indexdef(c.oid) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
         WHERE c.oid = ANY (SELECT to_regclass(name) FROM unnest(%s::text[]) AS name) AND i.indisunique AND i.indisvalid
     """
-    found = set(tx.connection.exec_driver_sql(query, (list(UNIQUE),)).scalars())
-    return [Guarded(name, None if name in found else "it is missing, or no longer unique") for name in UNIQUE]
+    return {name: _plain(sql) for name, sql in tx.connection.exec_driver_sql(query, (list(UNIQUE),))}
 
 
 def _sqlite_tables(tx: Tx) -> list[Guarded]:
@@ -116,13 +201,20 @@ def _sqlite_wrong(table: str, found: dict[str, tuple[str, str]]) -> str | None:
     return None
 
 
-def _sqlite_indexes(tx: Tx) -> list[Guarded]:
-    found = set()
-    for table in ("ledger", "address"):
-        for row in tx.connection.exec_driver_sql(f"PRAGMA index_list({table})"):
-            if row[2]:
-                found.add(row[1])
-    return [Guarded(name, None if name in found else "it is missing, or no longer unique") for name in UNIQUE]
+def _sqlite_indexes(tx: Tx) -> dict[str, str]:
+    rows = tx.connection.exec_driver_sql(
+        "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql LIKE 'CREATE UNIQUE %'"
+    )
+    found = {name: _plain(sql) for name, sql in rows}
+    tables = sa.inspect(tx.connection)
+    for table in set(metadata.tables).intersection(tables.get_table_names()):
+        key = tables.get_pk_constraint(table)
+        if key["constrained_columns"]:  # a table's own numbers are a key without a name
+            name = key["name"] or f"{table}_pk"
+            found[name] = _key(name, table, key["constrained_columns"])
+        for unique in tables.get_unique_constraints(table):
+            found[str(unique["name"])] = _key(str(unique["name"]), table, unique["column_names"])
+    return found
 
 
 def privileges(tx: Tx) -> list[str]:

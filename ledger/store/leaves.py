@@ -105,6 +105,11 @@ def hashes_by_seq(tx: Tx, seqs: Sequence[int]) -> dict[int, bytes]:
     return _by_seq(tx, seqs, _hashes)
 
 
+def hashes_around(tx: Tx, seqs: Sequence[int]) -> Leaves:
+    """The same, with their transactions, and perhaps of others between them; in no order."""
+    return _hashes(tx, *stream.these(tx, seqs))
+
+
 _Where = tuple[str, tuple[Any, ...]]
 
 

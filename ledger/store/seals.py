@@ -90,6 +90,11 @@ def end(tx: Tx) -> tuple[int, Cursor]:
     return (row[0] + row[1], Cursor(row[2], row[3])) if row else (0, Cursor())
 
 
+def newest(tx: Tx) -> int:
+    """The highest position that is sealed; 0 if none is."""
+    return int(tx.execute(sa.select(sa.func.max(seal.c.max_seq))).scalar() or 0)
+
+
 def add(tx: Tx, batches: Sequence[Batch], nodes: Sequence[Node]) -> None:
     """Append. Raises Conflict (PostgreSQL) if another sealer was faster."""
     if batches:

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ledger.events import Attachment, Cursor, Event, Kind, Owner, State, parse_rfc3339
-from ledger.schema import ledger
+from ledger.schema import ledger, pool
 from ledger.store.database import Tx
 
 Row = tuple[Any, ...]
@@ -152,6 +152,13 @@ def event_of(row: Row) -> Event:
     )
 
 
+def first_of_pool(tx: Tx, name: str, limit: int) -> tuple[int, list[int]]:
+    """The id of a pool's row, and the first positions of its events."""
+    number = tx.execute(sa.select(pool.c.id).where(pool.c.name == name)).scalar_one()
+    query = sa.select(ledger.c.seq).where(ledger.c.pool_id == number).order_by(ledger.c.seq).limit(limit)
+    return int(number), list(tx.execute(query).scalars())
+
+
 def count(tx: Tx) -> int:
     return int(tx.execute(sa.select(sa.func.count()).select_from(ledger)).scalar_one())
 
@@ -177,14 +184,22 @@ def cursor_of(row: Row) -> Cursor:
 
 def settled_until(tx: Tx, cursor: Cursor) -> Iterator[int]:
     """The positions of all events up to a cursor, in no order."""
+    return _positions(tx, sa.not_(_behind(tx, cursor)))
+
+
+def behind(tx: Tx, cursor: Cursor, newest: int) -> Iterator[int]:
+    """The positions up to ``newest`` of events behind a cursor, in no order."""
+    return _positions(tx, sa.and_(_behind(tx, cursor), ledger.c.seq <= newest))
+
+
+def _behind(tx: Tx, cursor: Cursor) -> sa.ColumnElement[bool]:
     if tx.sqlite:
-        where = ledger.c.seq <= cursor.seq
-    else:
-        end = sa.tuple_(
-            sa.literal_column(f"'{int(cursor.xid)}'::xid8"), sa.literal(cursor.seq, sa.BigInteger)
-        )
-        where = sa.tuple_(ledger.c.xid, ledger.c.seq) <= end
-    query = sa.select(ledger.c.seq).where(where).execution_options(yield_per=10_000)
-    with tx.execute(query) as found:
+        return ledger.c.seq > cursor.seq
+    end = sa.tuple_(sa.literal_column(f"'{int(cursor.xid)}'::xid8"), sa.literal(cursor.seq, sa.BigInteger))
+    return sa.tuple_(ledger.c.xid, ledger.c.seq) > end
+
+
+def _positions(tx: Tx, where: sa.ColumnElement[bool]) -> Iterator[int]:
+    with tx.execute(sa.select(ledger.c.seq).where(where).execution_options(yield_per=10_000)) as found:
         for (seq,) in found:
             yield int(seq)

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from ledger.errors import InvalidInput, LedgerCorrupt
 from ledger.events import Event, State
-from ledger.schema import address, ledger, pool
+from ledger.schema import address, ledger, pool, sub
 from ledger.store.database import Tx
 from ledger.store.history import _EVENTS, _LEDGER_AND_POOL, _POOL_NAME, _event, rows_of
 
@@ -25,6 +25,10 @@ HOLDER = ("namespace", "pod", "pod_uid", "container_id", "if_name", "network", "
 
 _OF_ADDRESS = ledger.c.ip.is_not(None)
 _NAMES_OWNER = ledger.c.kind.in_(("Allocated", "Adopted"))
+
+
+_OTHER_SHAPE = {"42P01", "42703", "42883", "42804", "SQLITE_ERROR"}
+"""No such table, column or operator; a type that does not fit; SQLite has one code for them all."""
 
 
 @contextmanager
@@ -36,6 +40,12 @@ def apart(tx: Tx) -> Iterator[None]:
     except (sa.exc.DataError, InvalidInput, ValueError, TypeError, ArithmeticError, LookupError) as error:
         what = getattr(error, "orig", error)
         raise LedgerCorrupt(f"a value cannot be read: {type(what).__name__}: {what}") from error
+    except (sa.exc.ProgrammingError, sa.exc.OperationalError) as error:
+        state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "sqlite_errorname", None)
+        if state not in _OTHER_SHAPE:
+            raise
+        what = str(error.orig).partition("\n")[0]
+        raise LedgerCorrupt(f"a table is missing or not as our schema makes it: {what}") from error
 
 
 def totals(tx: Tx) -> tuple[int, int]:
@@ -340,21 +350,35 @@ def in_use(tx: Tx, pool_id: int, limit: int) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class Stand:
-    """Where an address stands in the picking order; ``used``: it has a history."""
+    """Where an address stands in the picking order; ``rnd`` None: it is never picked."""
 
     ip: str
     sub: int
-    pickable: bool
-    used: bool
-    state: str
+    rnd: int | None
+    allocated: bool
 
 
 def stands(tx: Tx, pool_id: int) -> Iterator[Stand]:
-    query = sa.select(
-        address.c.ip, address.c.sub, address.c.rnd.is_not(None), address.c.version > 0, address.c.state
-    )
-    for ip, sub, pickable, used, state in rows_of(tx, query.where(address.c.pool_id == pool_id)):
-        yield Stand(ip, sub, bool(pickable), bool(used), state)
+    query = sa.select(address.c.ip, address.c.sub, address.c.rnd, address.c.state)
+    for ip, ordinal, rnd, state in rows_of(tx, query.where(address.c.pool_id == pool_id)):
+        yield Stand(ip, ordinal, rnd, state == "allocated")
+
+
+def astray(tx: Tx) -> list[tuple[int, int]]:
+    """Pool ids that addresses name but no row has: (id, how many)."""
+    none = ~sa.exists().where(pool.c.id == address.c.pool_id)
+    query = sa.select(address.c.pool_id, sa.func.count()).where(none).group_by(address.c.pool_id)
+    return [(a, b) for a, b in tx.execute(query)]
+
+
+def walks(tx: Tx) -> dict[int, dict[int, int]]:
+    """How many addresses of each sub were given rows: pool id -> ordinal -> count."""
+    found: dict[int, dict[int, int]] = {}
+    for pool_id, ordinal, walked in tx.execute(sa.select(sub.c.pool_id, sub.c.ordinal, sub.c.walked)):
+        if not isinstance(walked, int):  # SQLite stores anything
+            raise LedgerCorrupt(f"sub {ordinal} of pool #{pool_id} says {walked!r} of how far it was walked")
+        found.setdefault(pool_id, {})[ordinal] = walked
+    return found
 
 
 def twice(tx: Tx, limit: int) -> list[tuple[str, str, str, str]]:

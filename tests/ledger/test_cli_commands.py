@@ -584,7 +584,7 @@ def test_verify(any_told: Cli) -> None:
     database.close()
     said = any_told("verify", status=1).out
     assert "state        FAILED" in said and "node is 'elsewhere', the ledger says 'n2' (event 4)" in said
-    assert said.splitlines()[-1].endswith("does not hold; 1 of 9 checks failed")
+    assert said.splitlines()[-1].endswith("does not hold; 1 of 10 checks failed")
     found = any_told("verify", "-o", "json", status=1).json
     assert [check["name"] for check in found["checks"] if not check["ok"]] == ["state"]
     [row] = any_told("verify", "-o", "csv", status=1).csv

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,6 +64,14 @@ def test_changed_events_are_named_whatever_was_changed(database: Database) -> No
     for what, seq in zip(found(database), changes, strict=True):
         assert what.startswith(f"event {seq} (")
         assert what.endswith(f"is not what was sealed as entry {seq - 1}: it was changed")
+
+
+def test_a_renamed_pool_is_named_before_its_events(database: Database) -> None:
+    with database.begin() as tx:
+        tx.connection.exec_driver_sql("UPDATE pool SET name = 'q'")
+    first, second, *_ = found(database)
+    assert first == "pool 'q' (row 1): its name was changed, or else all of its first 16 sealed events were"
+    assert second.startswith("event 1 (PoolCreated q) is not what was sealed as entry 0")
 
 
 def test_a_removed_event_is_named(database: Database) -> None:
@@ -154,6 +163,29 @@ def test_nothing_is_sealed_twice(small: Database) -> None:
         assert seals.end(tx)[0] == SMALL
 
 
+def test_a_moved_transaction_is_named(small: Database) -> None:
+    tamper(small, "ledger", "UPDATE ledger SET xid = pg_current_xact_id() WHERE seq = 3")
+    with small.read() as tx:
+        until = seals.end(tx)[1].xid
+    first, second = found(small)
+    assert re.fullmatch(
+        rf"event 3 is of transaction \d+, but was sealed among those from 0 to {until}: .*", first
+    )
+    assert second.startswith("event 3 is sealed, but stands behind the end of what was sealed")
+
+
+def test_a_moved_end_of_what_was_sealed_is_named(database: Database) -> None:
+    tamper(database, "seal", "UPDATE seal SET seq = seq - 1 WHERE first = (SELECT max(first) FROM seal)")
+    assert any(what.startswith("event 600 is sealed, but stands behind the end") for what in found(database))
+
+
+def test_an_end_in_the_midst_that_was_moved_is_named(database: Database) -> None:
+    column = "seq" if database.sqlite else "xid"
+    tamper(database, "seal", f"UPDATE seal SET {column} = '99999' WHERE first = 0")
+    said = "the seals of the entries before 256 end behind the one of 256 to 299: the end of one was changed"
+    assert said in found(database)
+
+
 def test_another_servers_transactions_are_noticed(small: Database) -> None:
     """As after a restored pg_dump: what is committed next would stand before what was sealed."""
     tamper(small, "ledger", "UPDATE ledger SET xid = (xid::text::bigint + 1000000)::text::xid8")
@@ -200,6 +232,33 @@ def test_a_changed_checkpoint_is_found(database: Database) -> None:
     )
     (what,) = found(database)
     assert "the first 300 entries are not those that were signed" in what
+
+
+def test_a_note_that_is_none_stops_the_sealer(database: Database) -> None:
+    tamper(database, "checkpoint", "UPDATE checkpoint SET note = 'x' WHERE size = 600")
+    for key in (KEY, None, SignerKey("another", bytes(32))):
+        with pytest.raises(LedgerCorrupt, match="the note of the checkpoint of 600 entries is damaged"):
+            Sealer(database, key=key).seal()
+
+
+def test_of_several_keys_of_one_name_any_may_have_signed(database: Database) -> None:
+    other = SignerKey(KEY.name, bytes(32))
+    for keys in ((other, KEY), (KEY, other), (KEY, KEY)):
+        assert found(database, *keys) == []
+    assert all("no signature of a key that is known here" in what for what in found(database, other))
+
+
+@pytest.mark.parametrize("size", [7, 601, 9_999])
+def test_the_size_of_a_checkpoint_is_the_one_that_was_signed(database: Database, size: int) -> None:
+    tamper(database, "checkpoint", f"UPDATE checkpoint SET size = {size} WHERE size = 600")
+    assert prove(database, 600)["event"]["seq"] == 600
+    with pytest.raises(NotSealed, match="event 601 is not under a signed checkpoint"):
+        prove(database, 601)
+    with pytest.raises(LedgerCorrupt, match=f"says {size:,} entries, its note 600"):
+        Sealer(database, key=KEY).seal()
+    with pytest.raises(LedgerCorrupt, match=f"says {size:,} entries, its note 600"):
+        Sealer(database, key=None).seal()
+    assert found(database) == [f"checkpoint of {size:,} entries: its row says otherwise than its note"]
 
 
 def test_a_checkpoint_outside_tells_what_the_database_has_forgotten(

@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 
-from ledger import pools
+from ledger import fence, pools, walk
+from ledger.addresses import to_text
 from ledger.book import Book
 from ledger.claims import Claim
+from ledger.errors import LedgerCorrupt
 from ledger.events import Attachment, Owner
 from ledger.store import Database, Tx
+from ledger.store import verify as looks
 from ledger.verify import CHECKS, LIMIT, Check, Finding, guard, verify
 from tests.ledger.chronicle import Chronicle
 from tests.servers.postgres import PostgresServer
@@ -109,11 +112,11 @@ def change(tx: Tx, statement: str, *parameters: Any) -> None:
     tx.connection.exec_driver_sql(statement.replace("{}", "?" if tx.sqlite else "%s"), parameters)
 
 
-def tamper(tx: Tx, statement: str, *parameters: Any) -> None:
-    """A statement on the ledger, behind its guard's back."""
+def tamper(tx: Tx, statement: str, *parameters: Any, table: str = "ledger") -> None:
+    """A statement on the ledger, or another table that only grows, behind its guard's back."""
     if tx.sqlite:
         triggers = tx.connection.exec_driver_sql(
-            "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'ledger'"
+            f"SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = '{table}'"
         ).all()
         for name, _ in triggers:
             change(tx, f"DROP TRIGGER {name}")
@@ -121,9 +124,9 @@ def tamper(tx: Tx, statement: str, *parameters: Any) -> None:
         for _, sql in triggers:
             change(tx, sql)
     else:
-        change(tx, "ALTER TABLE ledger DISABLE TRIGGER USER")
+        change(tx, f"ALTER TABLE {table} DISABLE TRIGGER USER")
         change(tx, statement, *parameters)
-        change(tx, "ALTER TABLE ledger ENABLE ALWAYS TRIGGER ledger_append_only")
+        change(tx, f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {table}_append_only")
 
 
 def test_an_honest_ledger_holds(ward: Database) -> None:
@@ -322,6 +325,33 @@ def test_an_address_out_of_its_place_is_named(tx: Tx, statement: str, said: str)
     assert [what for what in said_of if said in what], said_of
 
 
+@pytest.mark.parametrize("rnd", [-1, 2**62])
+def test_a_place_that_was_never_drawn_is_named(own: Database, rnd: int) -> None:
+    Book(own, actor="test").apply_pool(pools.from_spec("p", {"ipPoolSubs": [{"range": "10.8.0.0/29"}]}))
+    with own.begin() as tx:
+        change(tx, f"UPDATE address SET rnd = {rnd} WHERE ip = '10.8.0.2'")
+        assert found(tx) == {"places": [f"10.8.0.2 of pool 'p' is picked in place {rnd}, which is none"]}
+
+
+def test_an_address_that_its_pool_never_gave_is_named(tx: Tx) -> None:
+    """As if it had been forged with its event, so that both agree."""
+    tamper(tx, "UPDATE ledger SET ip = '192.168.1.1' WHERE seq = {}", seq_of("router"))
+    change(tx, "UPDATE address SET ip = '192.168.1.1', sub = -1, rnd = NULL WHERE ip = '10.8.0.2'")
+    said = "192.168.1.1 of pool 'p' is allocated, but the pool's spec never gives it out"
+    assert said in found(tx)["places"]
+
+
+def test_addresses_of_no_pool_are_named(tx: Tx) -> None:
+    change(tx, "UPDATE address SET pool_id = 99 WHERE version = 0")
+    assert "25 addresses of pool #99 are in the live state, but the pool has no row" in found(tx)["places"]
+
+
+def test_positions_that_are_given_again_are_named_postgresql(postgresql_tx: Tx) -> None:
+    change(postgresql_tx, "ALTER TABLE ledger ALTER seq RESTART WITH 3")
+    change(postgresql_tx, "SELECT nextval(pg_get_serial_sequence('ledger', 'seq'))")
+    assert found(postgresql_tx) == {"guard": ["ledger: the next event would be 4, but there is 15 already"]}
+
+
 @pytest.fixture
 def own(db_url: str) -> Iterator[Database]:
     """A ledger of the test's own, empty."""
@@ -340,6 +370,95 @@ def test_an_address_that_is_reserved_by_name_is_never_picked(own: Database) -> N
     with own.begin() as tx:
         change(tx, "UPDATE address SET rnd = 1 WHERE ip = '10.8.0.2'")
         assert found(tx) == {"places": ["10.8.0.2 of pool 'p' may be picked, but it is statically reserved"]}
+
+
+@pytest.mark.parametrize("strategy", ["Random", "Lowest"])
+def test_the_rows_of_a_large_range_agree_with_its_walk(
+    own: Database, strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walk, "WHOLE", 8)
+    monkeypatch.setattr(walk, "CHUNK", 4)
+    book = Book(own, actor="test")
+    reserved = {"ns": {"s": "10.8.0.2"}}
+    for prefix in (26, 25):  # a change leaves rows where the walk, which begins anew, has not come
+        spec = {
+            "ipPoolSubs": [{"range": f"10.8.0.0/{prefix}"}],
+            "pickStrategy": strategy,
+            "staticReservations": reserved,
+        }
+        book.apply_pool(pools.from_spec("p", spec))
+        for number in range(8):
+            asked = (f"10.8.0.{prefix + 30}",) if number == 7 else ()
+            name = f"{prefix}-{number}"
+            book.allocate(Claim(("p",), Owner("ns", name), Attachment(name, "eth0", "net"), asked=asked))
+    assert verify(own).ok
+    with own.read() as tx:
+        walked = looks.walks(tx)[1][0]
+    (sub,) = pools.from_spec("p", spec).subs
+    at = next(to_text(4, n) for n in walk.steps(pools.from_spec("p", spec), sub, walked - 1, 1))
+    following = next(to_text(4, n) for n in walk.steps(pools.from_spec("p", spec), sub, walked, 1))
+    assert 4 <= walked < sub.capacity
+    for statement, said in (
+        (f"DELETE FROM address WHERE ip = '{at}'", f"{walked - 1} addresses stand in the live state, the spec gives out {walked} so far: {at} is missing"),
+        (f"UPDATE sub SET walked = {walked + 1}", f"the spec gives out {walked + 1} so far: {following} is missing"),
+        ("UPDATE sub SET walked = 3", "pool 'p', sub 0: 3 of its addresses have been given a row, it says; that can be 4 to 126"),
+        ("UPDATE sub SET walked = 127", "pool 'p', sub 0: 127 of its addresses have been given a row, it says; that can be 4 to 126"),
+        ("DELETE FROM sub", "pool 'p', sub 0: it is in the spec, but not in the live state"),
+        ("INSERT INTO sub VALUES (1, 1, 4)", "pool 'p', sub 1: it is in the live state, but not in the spec"),
+        ("INSERT INTO sub VALUES (7, 0, 4)", "subs of pool #7 are in the live state, but the pool has no row"),
+    ):  # fmt: skip
+        with contextlib.suppress(_Undone), own.begin() as tx:
+            change(tx, statement)
+            assert [what for what in found(tx)["places"] if said in what], (said, found(tx))
+            raise _Undone
+
+
+def test_the_order_of_a_pool_of_lowest_is_the_addresses(own: Database) -> None:
+    Book(own, actor="test").apply_pool(
+        pools.from_spec("p", {"ipPoolSubs": [{"range": "10.8.0.0/29"}], "pickStrategy": "Lowest"})
+    )
+    with own.begin() as tx:
+        change(tx, "UPDATE address SET rnd = 0 WHERE ip = '10.8.0.5'")
+        assert found(tx) == {"places": ["10.8.0.5 of pool 'p' is picked in place 0, not in 5"]}
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        (
+            "UPDATE fence SET raised = false WHERE id = 5",
+            "turn 5 of the fence lifts it, but it is not raised",
+        ),
+        (
+            "UPDATE fence SET raised = false WHERE id = 1",
+            "turn 1 of the fence lifts it, but it is not raised",
+        ),
+        ("DELETE FROM fence WHERE id = 1", "turn 2 of the fence lifts it, but it is not raised"),
+        ("DELETE FROM fence WHERE id = 3", "turn 4 of the fence lifts it, but it is not raised"),
+    ],
+)
+def test_a_turn_of_the_fence_that_was_changed_or_is_gone_is_named(
+    own: Database, statement: str, said: str
+) -> None:
+    for _ in range(2):
+        fence.raise_fence(own, reason="restored", actor="test")
+        fence.lift(own, reason="compared", actor="test")
+    fence.raise_fence(own, reason="restored again", actor="test")
+    assert verify(own).ok
+    with own.begin() as tx:
+        tamper(tx, statement, table="fence")
+        what = found(tx)["fence"][0]
+        assert what.startswith(said)
+
+
+def test_a_missing_turn_shows_in_the_numbers_sqlite(sqlite_url: str) -> None:
+    with contextlib.closing(Database(sqlite_url)) as database:
+        for _ in range(2):
+            fence.raise_fence(database, reason="restored", actor="test")
+            fence.lift(database, reason="compared", actor="test")
+        with database.begin() as tx:
+            tamper(tx, "DELETE FROM fence WHERE id IN (2, 3)", table="fence")
+            assert found(tx) == {"fence": ["turn 2 of the fence is gone: turn 4 comes next"]}
 
 
 def test_two_owners_of_one_address_are_named(own: Database) -> None:
@@ -477,12 +596,78 @@ def test_a_trigger_that_lets_some_changes_pass_is_named_postgresql(
     assert found(postgresql_tx)["guard"] == [said]
 
 
+DROPS = "CREATE FUNCTION drops() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$"
+
+
+@pytest.mark.parametrize("table", ["ledger", "address", "pool"])
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("ALTER TABLE {t} SET UNLOGGED", "it is unlogged: a crash empties it"),
+        ("ALTER TABLE {t} ENABLE ROW LEVEL SECURITY", "row level security may hide its rows"),
+        ("CREATE RULE r AS ON INSERT TO {t} DO INSTEAD NOTHING", "rule r may change what is written"),
+        ("CREATE TABLE more () INHERITS ({t})", "more inherits from it: its rows are read as well"),
+        (
+            DROPS + "; CREATE TRIGGER drops BEFORE INSERT ON {t} FOR EACH ROW EXECUTE FUNCTION drops()",
+            "trigger drops may change what is written, and is not ours",
+        ),
+        (
+            "CREATE SCHEMA s; CREATE TABLE s.{t} (LIKE public.{t} INCLUDING ALL); SET LOCAL search_path = public, s",
+            "there is another of that name: s.{t}",
+        ),
+    ],
+)
+def test_what_changes_what_is_written_or_read_is_named_postgresql(
+    postgresql_tx: Tx, table: str, statement: str, said: str
+) -> None:
+    change(postgresql_tx, statement.format(t=table).replace("%", "%%"))
+    assert found(postgresql_tx)["guard"] == [f"{table}: {said.format(t=table)}"]
+
+
+@pytest.mark.parametrize("table", ["ledger", "address", "pool"])
+def test_what_changes_what_is_written_or_read_is_named_sqlite(sqlite_tx: Tx, table: str) -> None:
+    change(sqlite_tx, f"CREATE TRIGGER drops BEFORE INSERT ON {table} BEGIN SELECT RAISE(IGNORE); END")
+    said = f"{table}: trigger drops may change what is written, and is not ours"
+    assert found(sqlite_tx) == {"guard": [said]}
+
+
 @pytest.mark.parametrize(
     "index", ["ledger_stream_key", "ledger_pool_stream_key", "address_owner_key", "address_attachment_key"]
 )
 def test_a_lost_unique_index_is_named(tx: Tx, index: str) -> None:
     change(tx, f"DROP INDEX {index}")
     assert found(tx) == {"guard": [f"{index}: it is missing, or no longer unique"]}
+
+
+@pytest.mark.parametrize(
+    ("index", "on"),
+    [
+        ("ledger_stream_key", "ledger (pool_id, ip, version, seq)"),
+        ("ledger_pool_stream_key", "ledger (pool_id, version) WHERE ip IS NULL AND version > 7"),
+        ("address_owner_key", "address (owner, if_name, pool_id, family) WHERE state = 'held' AND owner IS NOT NULL"),
+        ("address_attachment_key", "address (container_id, if_name, network, pool_id, family) WHERE state = 'allocated'"),
+    ],
+)  # fmt: skip
+def test_another_index_of_that_name_is_named(tx: Tx, index: str, on: str) -> None:
+    change(tx, f"DROP INDEX {index}")
+    change(tx, f"CREATE UNIQUE INDEX {index} ON {on}")
+    (what,) = found(tx)["guard"]
+    shown = on.replace("(", "").replace(")", "")
+    assert what.startswith(f"{index}: it is another: ") and (shown in what or not tx.sqlite), what
+
+
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [("address", "address_pk"), ("pool", "pool_name_key"), ("ledger", "ledger_pk"), ("seal", "seal_pk")],
+)
+def test_a_lost_key_is_named(tx: Tx, table: str, key: str) -> None:
+    if tx.sqlite:  # which drops no constraint of a table that stays
+        change(tx, f"CREATE TABLE other AS SELECT * FROM {table}")
+        change(tx, f"DROP TABLE {table}")
+        change(tx, f"ALTER TABLE other RENAME TO {table}")
+    else:
+        change(tx, f"ALTER TABLE {table} DROP CONSTRAINT {key}")
+    assert f"{key}: it is missing, or no longer unique" in found(tx)["guard"]
 
 
 # How it runs ------------------------------------------------------------------------------------
@@ -534,6 +719,33 @@ def test_what_cannot_be_read_is_a_finding_and_the_other_checks_go_on(own: Databa
     assert len(report.checked) == len(CHECKS)
     unread = [f.what for each in report.checked for f in each.findings if "cannot be read" in f.what]
     assert len(unread) == (1 if own.sqlite else 2), report
+
+
+@pytest.mark.parametrize(
+    ("statement", "check"),
+    [
+        ("DROP TABLE sub", "places"),
+        ("ALTER TABLE sub RENAME COLUMN walked TO ran", "places"),
+        ("DROP TABLE fence", "fence"),
+        ("ALTER TABLE address RENAME COLUMN node TO place", "state"),
+    ],
+)
+def test_a_table_of_another_shape_is_a_finding_and_the_other_checks_go_on(
+    own: Database, statement: str, check: str
+) -> None:
+    with own.begin() as tx:
+        change(tx, statement)
+    failed = {each.check.name: each.findings[0].what for each in verify(own).checked if each.findings}
+    assert failed[check].startswith("a table is missing or not as our schema makes it: ")
+    assert failed.keys() <= {check, "guard"}
+
+
+def test_numbers_that_are_none_are_named_sqlite(sqlite_tx: Tx) -> None:
+    change(sqlite_tx, "UPDATE address SET rnd = 'x' WHERE ip = '10.8.0.9'")
+    assert found(sqlite_tx) == {"places": ["10.8.0.9 of pool 'p' is picked in place 'x', which is none"]}
+    change(sqlite_tx, "UPDATE sub SET walked = 'x'")
+    with pytest.raises(LedgerCorrupt, match="sub 0 of pool #1 says 'x' of how far it was walked"):
+        found(sqlite_tx)
 
 
 def test_progress_is_told(ward: Database) -> None:

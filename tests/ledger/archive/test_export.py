@@ -383,3 +383,15 @@ def test_a_ledger_that_was_changed_is_not_exported(sqlite: Database) -> None:
     tamper(sqlite, "ledger", "UPDATE ledger SET node = 'x' WHERE seq = 42")
     with pytest.raises(LedgerCorrupt, match="event 42 is not what was sealed as entry 41"):
         export(sqlite, io.BytesIO())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [("size = size - 1", "row of a checkpoint says"), ("note = 'x'", "note of the checkpoint of")],
+)
+def test_a_checkpoint_that_no_import_would_take_is_not_exported(
+    sqlite: Database, change: str, said: str
+) -> None:
+    tamper(sqlite, "checkpoint", f"UPDATE checkpoint SET {change} WHERE id = 1")
+    with pytest.raises(LedgerCorrupt, match=said):
+        export(sqlite, io.BytesIO())
