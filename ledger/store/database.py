@@ -394,10 +394,7 @@ def _postgresql_engine(url: URL, pool_size: int, seen: dict[str, bool], **option
         # PgBouncer hands out a process id of its own: behind it a session is not ours to prepare or set things in.
         backend = connection.execute("SELECT pg_backend_pid()").fetchone()[0]
         connection.rollback()  # of the SELECT
-        for (
-            name,
-            value,
-        ) in _SPOKEN.items():  # here PgBouncer is no exception: it keeps these for each of its clients
+        for name, value in _SPOKEN.items():  # PgBouncer keeps these for each of its clients
             if not (connection.info.parameter_status(name) or "").startswith(value):
                 connection.execute(f"SET {name} = '{value}'")
         connection.commit()
