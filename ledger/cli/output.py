@@ -60,10 +60,8 @@ class Printer:
         self._color = color
         self._stream = stream or sys.stdout or io.StringIO()  # it was closed: nobody listens
         self.terminal = self._stream.isatty() if terminal is None else terminal
-        if os.environ.get("TERM", "").lower() in (
-            "dumb",
-            "unknown",
-        ):  # as rich has it: it would fold at 80 columns
+        # rich would fold a table at 80 columns there.
+        if os.environ.get("TERM", "").lower() in ("dumb", "unknown"):
             self.terminal = False
 
     def rows(

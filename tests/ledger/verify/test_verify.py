@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,114 +16,9 @@ from ledger.errors import LedgerCorrupt
 from ledger.events import Attachment, Owner
 from ledger.store import Database, Tx
 from ledger.store import verify as looks
-from ledger.verify import CHECKS, LIMIT, Check, Finding, guard, verify
+from ledger.verify import CHECKS, LIMIT, Check, Finding, verify
 from tests.ledger.chronicle import Chronicle
-from tests.servers.postgres import PostgresServer
-
-STORY = """
-    10:00 p PoolCreated 10.8.0.0/28
-    10:01 p 10.8.0.1 Allocated default/web-0 uid=u1 node=n1
-    10:02 p 10.8.0.2 Allocated router
-    10:03 p 10.8.0.1 Allocated default/web-0 uid=u2 node=n2
-    10:04 p 10.8.0.3 Adopted default/db-0 uid=u3
-    10:05 p 10.8.0.3 Held until=23:00
-    10:06 p 10.8.0.4 Allocated default/x
-    10:07 p 10.8.0.4 Released until=23:00
-    10:08 p 10.8.0.5 Allocated default/y
-    10:09 p 10.8.0.5 Reclaimed
-    10:10 p PoolUpdated 10.8.0.0/27
-    10:11 q PoolCreated 10.9.0.0/29
-    10:12 q 10.9.0.1 Allocated default/z
-    10:13 q 10.9.0.1 Released
-    10:14 q PoolDeleted
-"""
-SEQ = {line.strip(): number for number, line in enumerate(STORY.strip().splitlines(), 1)}
-
-
-def seq_of(words: str) -> int:
-    """The position of the first event whose line holds these words."""
-    return next(seq for line, seq in SEQ.items() if words in line)
-
-
-@pytest.fixture(scope="module")
-def sqlite_ward(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    file = tmp_path_factory.mktemp("ward") / "ledger.db"
-    shutil.copyfile(migrated_sqlite, file)
-    yield from told(f"sqlite:///{file}")
-
-
-@pytest.fixture(scope="module")
-def postgresql_ward(postgres: PostgresServer, migrated_template: str) -> Iterator[Database]:
-    yield from told(postgres.create_database("ward", template=migrated_template))
-    postgres.drop_database("ward")
-
-
-def told(url: str) -> Iterator[Database]:
-    database = Database(url)
-    Chronicle(database).write(STORY)
-    yield database
-    database.close()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def ward(request: pytest.FixtureRequest) -> Database:
-    """The story's ledger, shared by all: what a test does to it is undone."""
-    database: Database = request.getfixturevalue(f"{request.param}_ward")
-    return database
-
-
-class _Undone(Exception):
-    pass
-
-
-@pytest.fixture
-def tx(ward: Database) -> Iterator[Tx]:
-    """A transaction for damage, which is rolled back."""
-    yield from undone(ward)
-
-
-@pytest.fixture
-def sqlite_tx(sqlite_ward: Database) -> Iterator[Tx]:
-    yield from undone(sqlite_ward)
-
-
-@pytest.fixture
-def postgresql_tx(postgresql_ward: Database) -> Iterator[Tx]:
-    yield from undone(postgresql_ward)
-
-
-def undone(database: Database) -> Iterator[Tx]:
-    with contextlib.suppress(_Undone), database.begin() as tx:
-        yield tx
-        raise _Undone
-
-
-def found(tx: Tx) -> dict[str, list[str]]:
-    """What each check that found something found, within a transaction."""
-    told_of = {check.name: [f.what for f in check.run(tx, lambda more: None)] for check in CHECKS}
-    return {name: what for name, what in told_of.items() if what}
-
-
-def change(tx: Tx, statement: str, *parameters: Any) -> None:
-    """A statement on a table without a guard. Placeholders are ``{}``."""
-    tx.connection.exec_driver_sql(statement.replace("{}", "?" if tx.sqlite else "%s"), parameters)
-
-
-def tamper(tx: Tx, statement: str, *parameters: Any, table: str = "ledger") -> None:
-    """A statement on the ledger, or another table that only grows, behind its guard's back."""
-    if tx.sqlite:
-        triggers = tx.connection.exec_driver_sql(
-            f"SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = '{table}'"
-        ).all()
-        for name, _ in triggers:
-            change(tx, f"DROP TRIGGER {name}")
-        change(tx, statement, *parameters)
-        for _, sql in triggers:
-            change(tx, sql)
-    else:
-        change(tx, f"ALTER TABLE {table} DISABLE TRIGGER USER")
-        change(tx, statement, *parameters)
-        change(tx, f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {table}_append_only")
+from tests.ledger.verify.ward import STORY, Undone, change, found, seq_of, tamper
 
 
 def test_an_honest_ledger_holds(ward: Database) -> None:
@@ -352,14 +244,6 @@ def test_positions_that_are_given_again_are_named_postgresql(postgresql_tx: Tx) 
     assert found(postgresql_tx) == {"guard": ["ledger: the next event would be 4, but there is 15 already"]}
 
 
-@pytest.fixture
-def own(db_url: str) -> Iterator[Database]:
-    """A ledger of the test's own, empty."""
-    database = Database(db_url)
-    yield database
-    database.close()
-
-
 def test_an_address_that_is_reserved_by_name_is_never_picked(own: Database) -> None:
     spec = {
         "ipPoolSubs": [{"range": "10.8.0.0/29"}],
@@ -407,10 +291,10 @@ def test_the_rows_of_a_large_range_agree_with_its_walk(
         ("INSERT INTO sub VALUES (1, 1, 4)", "pool 'p', sub 1: it is in the live state, but not in the spec"),
         ("INSERT INTO sub VALUES (7, 0, 4)", "subs of pool #7 are in the live state, but the pool has no row"),
     ):  # fmt: skip
-        with contextlib.suppress(_Undone), own.begin() as tx:
+        with contextlib.suppress(Undone), own.begin() as tx:
             change(tx, statement)
             assert [what for what in found(tx)["places"] if said in what], (said, found(tx))
-            raise _Undone
+            raise Undone
 
 
 def test_the_order_of_a_pool_of_lowest_is_the_addresses(own: Database) -> None:
@@ -503,171 +387,6 @@ def test_a_pool_that_moved_to_another_address_space_had_no_second_owner(own: Dat
         """
     )
     assert verify(own).ok
-
-
-# The guard --------------------------------------------------------------------------------------
-
-
-TABLES = ["ledger", "seal", "seal_node", "checkpoint", "fence"]
-
-
-@pytest.mark.parametrize("table", TABLES)
-@pytest.mark.parametrize("event", ["update", "delete", "replace"])
-def test_a_dropped_trigger_is_named_sqlite(sqlite_tx: Tx, table: str, event: str) -> None:
-    change(sqlite_tx, f"DROP TRIGGER {table}_append_only_{event}")
-    assert found(sqlite_tx) == {
-        "guard": [f"{table}: its trigger {table}_append_only_{event} is missing: the ledger can be changed"]
-    }
-
-
-def test_a_trigger_that_refuses_nothing_is_named_sqlite(sqlite_tx: Tx) -> None:
-    change(sqlite_tx, "DROP TRIGGER ledger_append_only_delete")
-    change(
-        sqlite_tx,
-        "CREATE TRIGGER ledger_append_only_delete BEFORE DELETE ON ledger WHEN OLD.seq > 1000 "
-        "BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END",
-    )
-    assert found(sqlite_tx)["guard"] == [
-        "ledger: its trigger ledger_append_only_delete does not refuse every DELETE"
-    ]
-
-
-@pytest.mark.parametrize("table", TABLES)
-@pytest.mark.parametrize(
-    ("statement", "said"),
-    [
-        ("DROP TRIGGER {t}_append_only ON {t}", "its trigger is missing: the ledger can be changed"),
-        ("ALTER TABLE {t} DISABLE TRIGGER {t}_append_only", "its trigger is disabled"),
-        ("ALTER TABLE {t} ENABLE TRIGGER {t}_append_only", "its trigger is not enabled in replica mode"),
-        ("DROP TABLE {t}", "the table is missing"),
-    ],
-)
-def test_a_trigger_out_of_force_is_named_postgresql(
-    postgresql_tx: Tx, table: str, statement: str, said: str
-) -> None:
-    change(postgresql_tx, statement.format(t=table))
-    assert next(f.what for f in guard(postgresql_tx, lambda more: None)) == f"{table}: {said}"
-
-
-def test_a_trigger_that_refuses_nothing_is_named_postgresql(postgresql_tx: Tx) -> None:
-    change(
-        postgresql_tx,
-        "CREATE OR REPLACE FUNCTION ledger_is_append_only() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$",
-    )
-    assert found(postgresql_tx)["guard"] == [
-        f"{table}: its trigger runs ledger_is_append_only(), which does not refuse" for table in TABLES
-    ]
-    change(postgresql_tx, "DROP TRIGGER seal_append_only ON seal")
-    change(
-        postgresql_tx,
-        "CREATE TRIGGER seal_append_only BEFORE UPDATE ON seal FOR EACH STATEMENT EXECUTE FUNCTION ledger_is_append_only()",
-    )
-    change(postgresql_tx, "ALTER TABLE seal ENABLE ALWAYS TRIGGER seal_append_only")
-    said = "seal: its trigger does not stand before UPDATE, DELETE and TRUNCATE"
-    assert said in found(postgresql_tx)["guard"]
-
-
-def test_a_trigger_that_lets_some_changes_pass_is_named_sqlite(sqlite_tx: Tx) -> None:
-    change(sqlite_tx, "DROP TRIGGER ledger_append_only_replace")
-    change(
-        sqlite_tx,
-        "CREATE TRIGGER ledger_append_only_replace BEFORE INSERT ON ledger WHEN 0 BEGIN SELECT RAISE(ABORT, 'no'); END",
-    )
-    assert found(sqlite_tx)["guard"] == [
-        "ledger: its trigger ledger_append_only_replace does not refuse every INSERT"
-    ]
-
-
-@pytest.mark.parametrize(
-    ("before", "when"),
-    [("UPDATE OR DELETE OR TRUNCATE", "WHEN (false)"), ("UPDATE OF xid OR DELETE OR TRUNCATE", "")],
-)
-def test_a_trigger_that_lets_some_changes_pass_is_named_postgresql(
-    postgresql_tx: Tx, before: str, when: str
-) -> None:
-    change(postgresql_tx, "DROP TRIGGER ledger_append_only ON ledger")
-    change(
-        postgresql_tx,
-        f"CREATE TRIGGER ledger_append_only BEFORE {before} ON ledger FOR EACH STATEMENT {when} "
-        "EXECUTE FUNCTION ledger_is_append_only()",
-    )
-    change(postgresql_tx, "ALTER TABLE ledger ENABLE ALWAYS TRIGGER ledger_append_only")
-    said = "ledger: its trigger stands before some changes only: it has a condition or a list of columns"
-    assert found(postgresql_tx)["guard"] == [said]
-
-
-DROPS = "CREATE FUNCTION drops() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$"
-
-
-@pytest.mark.parametrize("table", ["ledger", "address", "pool"])
-@pytest.mark.parametrize(
-    ("statement", "said"),
-    [
-        ("ALTER TABLE {t} SET UNLOGGED", "it is unlogged: a crash empties it"),
-        ("ALTER TABLE {t} ENABLE ROW LEVEL SECURITY", "row level security may hide its rows"),
-        ("CREATE RULE r AS ON INSERT TO {t} DO INSTEAD NOTHING", "rule r may change what is written"),
-        ("CREATE TABLE more () INHERITS ({t})", "more inherits from it: its rows are read as well"),
-        (
-            DROPS + "; CREATE TRIGGER drops BEFORE INSERT ON {t} FOR EACH ROW EXECUTE FUNCTION drops()",
-            "trigger drops may change what is written, and is not ours",
-        ),
-        (
-            "CREATE SCHEMA s; CREATE TABLE s.{t} (LIKE public.{t} INCLUDING ALL); SET LOCAL search_path = public, s",
-            "there is another of that name: s.{t}",
-        ),
-    ],
-)
-def test_what_changes_what_is_written_or_read_is_named_postgresql(
-    postgresql_tx: Tx, table: str, statement: str, said: str
-) -> None:
-    change(postgresql_tx, statement.format(t=table).replace("%", "%%"))
-    assert found(postgresql_tx)["guard"] == [f"{table}: {said.format(t=table)}"]
-
-
-@pytest.mark.parametrize("table", ["ledger", "address", "pool"])
-def test_what_changes_what_is_written_or_read_is_named_sqlite(sqlite_tx: Tx, table: str) -> None:
-    change(sqlite_tx, f"CREATE TRIGGER drops BEFORE INSERT ON {table} BEGIN SELECT RAISE(IGNORE); END")
-    said = f"{table}: trigger drops may change what is written, and is not ours"
-    assert found(sqlite_tx) == {"guard": [said]}
-
-
-@pytest.mark.parametrize(
-    "index", ["ledger_stream_key", "ledger_pool_stream_key", "address_owner_key", "address_attachment_key"]
-)
-def test_a_lost_unique_index_is_named(tx: Tx, index: str) -> None:
-    change(tx, f"DROP INDEX {index}")
-    assert found(tx) == {"guard": [f"{index}: it is missing, or no longer unique"]}
-
-
-@pytest.mark.parametrize(
-    ("index", "on"),
-    [
-        ("ledger_stream_key", "ledger (pool_id, ip, version, seq)"),
-        ("ledger_pool_stream_key", "ledger (pool_id, version) WHERE ip IS NULL AND version > 7"),
-        ("address_owner_key", "address (owner, if_name, pool_id, family) WHERE state = 'held' AND owner IS NOT NULL"),
-        ("address_attachment_key", "address (container_id, if_name, network, pool_id, family) WHERE state = 'allocated'"),
-    ],
-)  # fmt: skip
-def test_another_index_of_that_name_is_named(tx: Tx, index: str, on: str) -> None:
-    change(tx, f"DROP INDEX {index}")
-    change(tx, f"CREATE UNIQUE INDEX {index} ON {on}")
-    (what,) = found(tx)["guard"]
-    shown = on.replace("(", "").replace(")", "")
-    assert what.startswith(f"{index}: it is another: ") and (shown in what or not tx.sqlite), what
-
-
-@pytest.mark.parametrize(
-    ("table", "key"),
-    [("address", "address_pk"), ("pool", "pool_name_key"), ("ledger", "ledger_pk"), ("seal", "seal_pk")],
-)
-def test_a_lost_key_is_named(tx: Tx, table: str, key: str) -> None:
-    if tx.sqlite:  # which drops no constraint of a table that stays
-        change(tx, f"CREATE TABLE other AS SELECT * FROM {table}")
-        change(tx, f"DROP TABLE {table}")
-        change(tx, f"ALTER TABLE other RENAME TO {table}")
-    else:
-        change(tx, f"ALTER TABLE {table} DROP CONSTRAINT {key}")
-    assert f"{key}: it is missing, or no longer unique" in found(tx)["guard"]
 
 
 # How it runs ------------------------------------------------------------------------------------
