@@ -122,6 +122,11 @@ def test_a_missing_only_event_shows_in_the_live_state(tx: Tx) -> None:
         ("10.8.0.5 Reclaimed", "pod = 'w'", "Reclaimed changed the owner"),
         ("10.8.0.5 Reclaimed", "container_id = 'w'", "Reclaimed changed the owner"),
         ("10.8.0.3 Held", "node = 'w'", "Held changed the owner"),
+        ("10.8.0.3 Held", "namespace = pod, pod = namespace", "Held changed the owner"),
+        ("10.8.0.3 Held", "pod_uid = NULL", "Held changed the owner"),
+        ("10.8.0.3 Held", "pod_uid = ''", "Held changed the owner"),
+        ("10.8.0.3 Held", "network = 'w'", "Held changed the owner"),
+        ("10.8.0.3 Held", "if_name = 'w'", "Held changed the owner"),
         ("10.8.0.4 Released", "state = 'free'", "Released left the address free with an end"),
     ],
 )
