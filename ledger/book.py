@@ -452,7 +452,7 @@ class Book:
             return self._adopt(tx, claim, canonical(ip, "ip"))
         except TryAgain:
             raise
-        except LedgerError as error:  # raised before anything of this adoption was written
+        except LedgerError as error:  # raised before any event of this adoption
             return error
 
     def _adopt(self, tx: Tx, claim: Claim, ip: str) -> Event | None:
@@ -517,9 +517,10 @@ class Book:
 
     def _pools_with(self, tx: Tx, ip: str, name: str | None) -> list[Pool]:
         names = [row.name for row in rows.live_pools(tx)] if name is None else [name]
-        found = [pool for each in names for pool in (self._pool(tx, each),) if pool.spec.sub_around(ip)]
+        named = [self._pool(tx, each) for each in names]
+        found = [pool for pool in named if pool.spec.sub_around(ip)]
         if not found:
-            raise UnknownAddress(ip) if name is None else AddressOutsidePool(name, ip)
+            raise UnknownAddress(ip) if name is None else AddressOutsidePool(name, ip, named[0].spec.ranges)
         return found
 
     def _again(self, attempt: Callable[[], T]) -> T:

@@ -193,7 +193,7 @@ class OwnerHasAnother(AddressUnavailable):
 class AddressOutsidePool(AddressUnavailable):
     """The address is not in the pool's ranges."""
 
-    def __init__(self, pool: str, ip: str, ranges: Sequence[str] = ()) -> None:
+    def __init__(self, pool: str, ip: str, ranges: Sequence[str]) -> None:
         more = f" and {len(ranges) - 4} more" if len(ranges) > 4 else ""
         has = f", which has {', '.join(ranges[:4])}{more}" if ranges else ""
         super().__init__(f"{ip} is outside pool {pool!r}{has}", pool=pool, ip=ip)

@@ -48,7 +48,9 @@ def _asked(claim: Claim, pools: Sequence[Pool]) -> Mapping[tuple[str, int], str]
         ip = canonical(text, "asked address")
         pool = next((p for p in pools if p.spec.sub_around(ip)), None)
         if pool is None:
-            raise AddressOutsidePool(", ".join(claim.pools), ip)
+            raise AddressOutsidePool(
+                ", ".join(claim.pools), ip, [each for pool in pools for each in pool.spec.ranges]
+            )
         if pool.spec.sub_of(ip) is None:
             raise not_given(pool.spec, ip)
         key = pool.name, to_int(ip)[0]
@@ -62,7 +64,7 @@ def _asked(claim: Claim, pools: Sequence[Pool]) -> Mapping[tuple[str, int], str]
 def not_given(spec: PoolSpec, ip: str) -> AddressReserved | AddressOutsidePool:
     around = spec.sub_around(ip)
     why = around.why_not(ip) if around else None
-    return AddressReserved(spec.name, ip, why) if why else AddressOutsidePool(spec.name, ip)
+    return AddressReserved(spec.name, ip, why) if why else AddressOutsidePool(spec.name, ip, spec.ranges)
 
 
 def allocation_of(spec: PoolSpec, ip: str, event: Event | None) -> Allocation:

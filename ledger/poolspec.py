@@ -82,6 +82,10 @@ class PoolSpec:
     def capacity(self) -> int:
         return sum(sub.capacity for sub in self.subs)
 
+    @property
+    def ranges(self) -> list[str]:
+        return [str(sub.range) for sub in self.subs]
+
     @cached_property
     def families(self) -> tuple[Family, ...]:
         """In the order in which the subs bring them up."""

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from ledger.addresses import canonical
-from ledger.audit.names import pools_around
+from ledger.audit.names import pools_around, pools_once_around
 from ledger.audit.words import spell, who_is
 from ledger.errors import UnknownAddress
 from ledger.events import Event, Kind, State, rfc3339
@@ -57,9 +57,10 @@ def explain(
     with database.read() as tx:
         around = pools_around(tx, ip)
         newest = {event.pool: event for event in history.newest(tx, ip)}
-        rows = [row for row in history.pools(tx) if row.name in around or row.name in newest]
-        if not rows:
+        names = around.keys() | newest.keys() or pools_once_around(tx, ip)
+        if not names:
             raise UnknownAddress(ip)
+        rows = [row for row in history.pools(tx) if row.name in names]
         out = []
         for row in sorted(rows, key=lambda row: (not row.live, row.name)):
             event = newest.get(row.name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ledger import pools
 from ledger.errors import AddressOutsidePool, UnknownAddress, UnknownPool
 from ledger.pools import PoolSpec
@@ -24,12 +26,21 @@ def known_address(tx: Tx, ip: str, pool: str | None = None) -> None:
     """
     if any(pool in (None, event.pool) for event in history.newest(tx, ip)):
         return
-    ever = [pools.from_spec(name, spec) for name, spec in history.specs(tx) if pool in (None, name)]
+    ever = [spec for spec in _ever(tx) if pool in (None, spec.name)]
     if any(spec.sub_around(ip) for spec in ever):
         return
     if pool is None:
         raise UnknownAddress(ip)
-    raise AddressOutsidePool(pool, ip, [str(sub.range) for spec in ever[-1:] for sub in spec.subs])
+    raise AddressOutsidePool(pool, ip, ever[-1].ranges if ever else [])
+
+
+def pools_once_around(tx: Tx, ip: str) -> set[str]:
+    """The names of the pools, deleted ones too, that ever had the address in their ranges."""
+    return {spec.name for spec in _ever(tx) if spec.sub_around(ip)}
+
+
+def _ever(tx: Tx) -> Iterator[PoolSpec]:
+    return (pools.from_spec(name, spec) for name, spec in history.specs(tx))
 
 
 def pools_around(tx: Tx, ip: str) -> dict[str, PoolSpec]:

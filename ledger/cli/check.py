@@ -64,7 +64,7 @@ def command(
     from ledger.evidence import parse_evidence
 
     compared = evidence is not None or against_cluster
-    asking = invocation.database(create=False) if compared else invocation.reading()
+    asking = invocation.database() if compared else invocation.reading()
     with asking as database, invocation.progress("asking about owners") as done:
         ask = audit.AskEach(parse_evidence(evidence), done) if evidence is not None else None
         report = audit.check(database, datetime.now(UTC), ended=ask)

@@ -101,8 +101,9 @@ class Invocation:
         return Printer(self.output, color=self.color)
 
     @contextmanager
-    def database(self, *, head: bool = True, create: bool = True) -> Iterator[Database]:
-        """The ledger. ``head``: only if its schema is this program's. ``create``: an SQLite file that is not there is made.
+    def database(self, *, head: bool = True, create: bool = False) -> Iterator[Database]:
+        """The ledger. ``head``: only if its schema is this program's. ``create``: an SQLite file that is not there is made,
+        for what has something to put there; anything else would act on a ledger that nobody meant.
 
         Raises SchemaMismatch, DatabaseAway, InvalidInput.
         """
@@ -120,11 +121,11 @@ class Invocation:
             yield database
 
     @contextmanager
-    def book(self) -> Iterator[Book]:
-        """The book, for a person who writes in it by hand."""
+    def book(self, *, create: bool = False) -> Iterator[Book]:
+        """The book, for a person who writes in it by hand; ``create`` as above."""
         from ledger.book import Book
 
-        with self.database() as database:
+        with self.database(create=create) as database:
             yield Book(database, actor=actor())
 
     @contextmanager

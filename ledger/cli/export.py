@@ -59,7 +59,7 @@ def command(invocation: Invocation, /, output: str, follow: bool, interval: floa
         raise click.UsageError("--follow needs a file: -o FILE")
     if output == "-" and sys.stdout.isatty():
         raise click.UsageError("this is not for a terminal: -o FILE, or pipe it")
-    with invocation.database(create=False) as database:
+    with invocation.database() as database:
         if follow:
             following = Follow(database, Path(output))
             try:
@@ -109,10 +109,12 @@ def _ours(file: IO[bytes], name: str) -> IO[bytes]:
 
 def _forever(following: Follow, interval: float) -> None:
     click.echo(f"Following from event {following.events:,} on; interrupt to stop.", err=True)
+    told = None
     while True:
         said = _cycle(following)
-        if said:
+        if said and said != told:  # what is waited for is told once
             click.echo(said, err=True)
+        told = said
         time.sleep(interval)
 
 

@@ -47,7 +47,7 @@ def status(invocation: Invocation, /) -> None:
     """
     from ledger import fence
 
-    with invocation.database(create=False) as database:
+    with invocation.database() as database:
         newest = fence.status(database)
     answer = newest.to_json() if newest else {"raised": False, "at": None, "reason": None, "actor": None}
     invocation.printer.one(answer, lambda: click.echo(_sentence(newest)))

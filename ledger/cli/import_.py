@@ -72,7 +72,10 @@ def _load(invocation: Invocation, path: Path, keys: tuple[str, ...]) -> int:
 
     try:
         header = peek_header(path)
-        with invocation.database() as database, invocation.progress("loading", header.events) as done:
+        with (
+            invocation.database(create=True) as database,
+            invocation.progress("loading", header.events) as done,
+        ):
             loaded, checked = import_file(database, path, actor=actor(), accept=signed, progress=done)
     except OSError as error:
         raise click.UsageError(f"{path}: cannot be read: {error.strerror}") from error

@@ -65,7 +65,7 @@ def apply(invocation: Invocation, /, files: tuple[str, ...], dry_run: bool, reas
             specs[spec.name] = spec
     rows: list[dict[str, Any]] = []
     suffix = " (dry run)" if dry_run else ""
-    with invocation.book() as book:
+    with invocation.book(create=True) as book:
         outcomes: list[PoolChange | LedgerError] = []
         for spec in specs.values():
             try:

@@ -47,7 +47,7 @@ def command(invocation: Invocation, /, seq: int | None, since: Path | None, outp
 
     if (seq is None) is (since is None):
         raise click.UsageError("give either SEQ or --since CHECKPOINT")
-    with invocation.database(create=False) as database:
+    with invocation.database() as database:
         document: dict[str, Any]
         if seq is None:
             document = prove_growth(database, _text(since))

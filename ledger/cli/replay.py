@@ -35,7 +35,7 @@ def command(invocation: Invocation, /, target: str, until: datetime | None) -> i
     from ledger.archive.writer import total
     from ledger.store import Database
 
-    with closing(Database(target)) as into, invocation.database(create=False) as source:
+    with closing(Database(target)) as into, invocation.database() as source:
         into.require_head()  # makes it; not before there is something to put there
         with invocation.progress("replaying", total(source)) as done:
             loaded = replay_into(source, into, until=until, actor=actor(), progress=done)

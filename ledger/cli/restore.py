@@ -67,7 +67,7 @@ def _from(invocation: Invocation, dry_run: bool, kubeconfig: str | None) -> int:
     from ledger.follow import holders
 
     restore = import_module(RESTORE)
-    with invocation.book() as book:
+    with invocation.book(create=True) as book:
         if not dry_run:
             fence.raise_fence(
                 book.database, reason="the ledger is being restored from the cluster", actor=actor()
@@ -129,7 +129,7 @@ def _to(invocation: Invocation, dry_run: bool, kubeconfig: str | None) -> int:
     from ledger.book import Book
     from ledger.cli.output import Column
 
-    with invocation.database(create=False) as database:
+    with invocation.database() as database:
         specs = [figures.spec for figures in Book(database, actor=actor()).pools()]
     written = import_module(RESTORE).to_cluster(specs, kubeconfig, dry_run=dry_run)
     rows = [{"pool": each.pool, "result": each.became} for each in written]

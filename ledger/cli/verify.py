@@ -50,7 +50,7 @@ def command(invocation: Invocation, /, keys: tuple[str, ...], checkpoint: Path |
     outside = _outside(invocation, checkpoint)
     known = [verifier(key) for key in keys or _own_keys()]
     checks = [*CHECKS, *seal_checks(known, OutsideFile(outside) if outside else None)]
-    with invocation.database(create=False) as database, invocation.steps(len(checks)) as begin:
+    with invocation.database() as database, invocation.steps(len(checks)) as begin:
         report = verify(database, checks, begins=lambda check: begin(check.name))
     printer = invocation.printer
     if invocation.human:

@@ -122,7 +122,7 @@ def test_one_of_each_family_may_be_asked_for(served: Served) -> None:
         ("10.19.122.240", "never given out"),
         ("10.19.123.254", "never given out"),
         ("10.19.120.0", "never given out"),
-        ("10.20.0.1", "outside"),
+        ("10.20.0.1", "which has 10.19.120.0-10.19.123.254"),
         ("fd00::1", "outside"),
     ],
 )

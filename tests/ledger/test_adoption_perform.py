@@ -140,7 +140,7 @@ def test_a_pool_that_shrank_or_went_away_since(book: Book) -> None:
     book.apply_pool(pool(span="10.9.0.1-10.9.0.10/24"))
     assert verdicts(list(perform(book, lines, lambda _: None))) == [
         "10.9.0.1 ns/a: adopted",
-        "10.9.0.20 ns/b: outside (10.9.0.20 is outside pool 'p')",
+        "10.9.0.20 ns/b: outside (10.9.0.20 is outside pool 'p', which has 10.9.0.1-10.9.0.10)",
     ]
     [row] = book.release(Attachment("ns-a", "eth0"))
     assert row.state is State.FREE

@@ -133,6 +133,7 @@ def test_an_address_that_left_its_pool_is_still_explained(told: Chronicle) -> No
     said = explain(told, "10.8.0.9")
     assert "It is no longer in the pool's ranges." in said
     assert "Anybody may get it" not in said
+    assert explain(told, "10.8.0.10") == "[p] 10.8.0.10 of pool 'p' is no longer in the pool's ranges."
 
 
 def test_an_address_of_no_pool_is_unknown(told: Chronicle) -> None:

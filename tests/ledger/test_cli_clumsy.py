@@ -270,19 +270,23 @@ QUESTIONS = (
     "check", "verify", "export", "prove 1", "pool list", "pool show p", "fence status", "restore --to-cluster",
     "replay --into sqlite:///copy.db", "db check",
 )  # fmt: skip
+ACTS = (
+    "allocate p --name a --reason x", "release 10.8.0.1 --reason x", "pool delete p", "seal --unsigned",
+    "fence raise --reason x", "fence lift --no-cluster --reason x",
+)  # fmt: skip
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
-def test_a_question_makes_no_ledger_where_there_is_none(
-    question: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("words", QUESTIONS + ACTS)
+def test_what_is_about_a_ledger_makes_none_where_there_is_none(
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a mistyped path: "nobody" would be a wrong answer, and an empty ledger there the next one."""
     monkeypatch.chdir(tmp_path)
-    said = Cli("sqlite:///there/ledgr.db")(*question.split(), status=1)
+    said = Cli("sqlite:///there/ledgr.db")(*words.split(), status=1)
     assert "ledgr.db" in said.err + said.out
     assert "the first `ipam-ledger pool apply` or `ipam-ledger db upgrade` makes" in (said.err + said.out).replace("The", "the")  # fmt: skip
     Path("ledgr.db").touch()
-    said = Cli("sqlite:///ledgr.db")(*question.split(), status=1)
+    said = Cli("sqlite:///ledgr.db")(*words.split(), status=1)
     assert "has no ledger yet" in said.err + said.out
     assert list(tmp_path.iterdir()) == [tmp_path / "ledgr.db"]
 

@@ -243,7 +243,8 @@ def test_what_is_missing_is_named(file: Path, powerless: Sequence[str]) -> None:
     assert said.returncode == 1 and "the file may not be read" in said.stderr, said.stderr
     file.unlink()
     file.parent.chmod(0o555)
-    asked, written = run_all(file, [("who-had", IP), WRITES[0]], powerless)
+    made = ("pool", "apply", "-f", "crds/examples/ippool.json")
+    asked, written = run_all(file, [("who-had", IP), made], powerless)
     assert asked.returncode == written.returncode == 1
     assert "there is no ledger at" in asked.stderr, asked.stderr
     assert "there is no such file, and its folder may not be written" in written.stderr, written.stderr
