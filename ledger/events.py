@@ -11,10 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, NewType
-
-Seq = NewType("Seq", int)
-"""A position in the ledger, from 1. Unique, but not commit order on PostgreSQL (see ``Cursor``)."""
+from typing import Any
 
 
 class Kind(StrEnum):
