@@ -313,7 +313,7 @@ def test_a_parameter_that_an_sqlite_file_does_not_take_is_named(told: Cli) -> No
 
 def test_an_owner_by_hand_is_no_container(told: Cli) -> None:
     said = told("allocate", "p", "--name", "b", "--ip", "10.8.0.2", "--reason", "x", status=1)
-    assert "is allocated by " in said.err and "container" not in said.err
+    assert "is allocated to " in said.err and "container" not in said.err
 
 
 def test_nor_is_one_that_has_interfaces(told: Cli) -> None:
@@ -326,7 +326,7 @@ def test_nor_is_one_that_has_interfaces(told: Cli) -> None:
             assert "owner 'vm'" in said.out and "container vm" not in said.out, said.out
             assert interface in said.out
     said = told("allocate", "p", "--name", "other", "--ip", "10.8.0.5", "--reason", "x", status=1)
-    assert "is allocated by owner 'vm'" in said.err
+    assert "is allocated to owner 'vm'" in said.err
     assert {row["pod"] for row in told("history", "10.8.0.5", "-o", "json").json} == {"vm"}
     said = told("release", "--name", "vm", "--reason", "x")
     assert said.out.count("released from owner 'vm'") == 2
