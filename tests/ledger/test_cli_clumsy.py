@@ -308,6 +308,14 @@ def test_a_parameter_that_an_sqlite_file_does_not_take_is_named(told: Cli) -> No
     assert "takes no parameter 'mode'" in said.err
 
 
+def test_a_restore_that_knows_no_way_to_the_cluster_leaves_the_fence_alone(told: Cli, tmp_path: Path) -> None:
+    nowhere = tmp_path / "kubeconfig"
+    nowhere.write_text("{}")
+    said = told("restore", "--from-cluster", "--kubeconfig", str(nowhere), status=1)
+    assert "no way to the API server" in said.err and "fence" not in said.err
+    assert told("fence", "status").out == "The fence was never raised.\n"
+
+
 # Words ------------------------------------------------------------------------------------------
 
 
