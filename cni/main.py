@@ -86,7 +86,7 @@ STUCK = 60.0
     show_default=True,
     help="Whom to ask, when a pool is full, whether an owner has ended: `never` (nobody), `cluster` (the API server, as the"
     " pod that this is; it then also tells this node's addresses and labels, where not given) or `cluster:KUBECONFIG`,"
-    " `file:PATH` (a list of those that have: NAMESPACE/POD [UID] or a container id on each line), `command:CMD` (exit 0"
+    " `file:/PATH` (a list of those that have: NAMESPACE/POD [UID] or a container id on each line), `command:CMD` (exit 0"
     " and `gone` on stdout; the holder is in IPAM_LEDGER_HOLDER_*).",
 )
 @click.option(

@@ -183,10 +183,20 @@ def canonical(text: object, field: str) -> str:
     try:
         family, address = to_int(_bounded(text))
     except ValueError as error:
-        raise InvalidRequest(field, text, f"is not an IP address: {_why(error)}") from error
+        raise InvalidRequest(field, text, _bare(text) or f"is not an IP address: {_why(error)}") from error
     if family == 6 and address & ~_LOW_32 == _MAPPED:
         raise InvalidRequest(field, text, f"is an IPv4-mapped address: write {to_text(4, address & _LOW_32)}")
     return to_text(family, address)
+
+
+def _bare(text: str) -> str | None:
+    """What is wrong with an address that stands with its prefix, as the plugin's answer shows it; None for anything else."""
+    bare, _, prefix = text.partition("/")
+    try:
+        family, address = to_int(_bounded(bare))
+    except ValueError:
+        return None
+    return f"is an address with a prefix: write {to_text(family, address)}" if prefix.isdigit() else None
 
 
 def parse_range(text: object, field: str) -> tuple[AddressRange, int | None]:

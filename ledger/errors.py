@@ -67,7 +67,8 @@ class InvalidInput(LedgerError):
 
     def __init__(self, field: str, value: Any, why: str) -> None:
         shown = repr(value) if len(repr(value)) <= 120 else repr(value)[:117] + "…"
-        super().__init__(f"{field}: {why} (got {shown})", field=field, value=value, why=why)
+        got = "" if value is None else f" (got {shown})"
+        super().__init__(f"{field}: {why}{got}", field=field, value=value, why=why)
 
 
 class InvalidPool(InvalidInput):
@@ -169,8 +170,14 @@ class AddressTaken(AddressUnavailable):
 
     def __init__(self, pool: str, ip: str, state: str, holder: str) -> None:
         super().__init__(
-            f"{ip} of pool {pool!r} is {state} by {holder}", pool=pool, ip=ip, state=state, holder=holder
+            f"{ip} of pool {pool!r} is {taken(state, holder)}", pool=pool, ip=ip, state=state, holder=holder
         )
+
+
+def taken(state: str, holder: str) -> str:
+    """An address is allocated to its owner, and held for it, or cooling after it."""
+    word = {"held": "for", "cooling": "after"}.get(state, "to")
+    return f"{state} {word} {holder}"
 
 
 class AddressReserved(AddressUnavailable):

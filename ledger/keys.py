@@ -75,6 +75,8 @@ def load_signer(path: Path) -> SignerKey:
     the group may read what belongs to root, unless we are root and need no group.
     """
     text = _read(path)
+    if not text.lstrip().startswith("PRIVATE+KEY+"):  # before its mode: a verifier key may be read by anybody
+        raise InvalidInput("key file", str(path), "holds no signer key, which begins with PRIVATE+KEY+")
     about = path.stat()
     mounted = about.st_uid == 0 and os.geteuid() != 0
     if about.st_mode & (0o037 if mounted else 0o077):

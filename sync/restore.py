@@ -23,6 +23,12 @@ from sync.project import condition
 from sync.survey import RunningPod, Survey, survey
 
 
+def look(kubeconfig: str | None = None) -> None:
+    """Whether this machine knows a way to the API server; connects to nothing. Raises NotReached."""
+    with reached(kubeconfig):
+        pass
+
+
 def from_cluster(kubeconfig: str | None = None) -> Reading:
     """Every IPPool, and every address of their ranges that somebody has. Raises NotReached."""
     with reached(kubeconfig) as api:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from ledger.addresses import sort_key, to_int
 from ledger.adoption.found import Found, is_placeholder
 from ledger.adoption.verdict import Line, Verdict
+from ledger.errors import taken
 from ledger.events import Event, State, holder, owner_key
 from ledger.poolspec import PoolSpec
 
@@ -110,7 +111,7 @@ class _Ledger:
                 return replace(
                     line,
                     verdict=Verdict.TAKEN,
-                    why=f"{now.state} by {holder(now.owner, now.attachment)} in the ledger",
+                    why=f"{taken(str(now.state), holder(now.owner, now.attachment))} in the ledger",
                 )
         other = self._by_seat.get(_seat(line)) or self._by_attachment.get(_attachment(line))
         if other is not None:

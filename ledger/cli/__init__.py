@@ -49,7 +49,7 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
     "Loss and recovery": {
         "export": ("ledger.cli.export:command", "The ledger as one compressed, checkable file."),
         "adopt": ("ledger.cli.adopt:command", "Take over what another IPAM has given out."),
-        "import": ("ledger.cli.import_:command", "Such a file, or another IPAM's records, into a ledger."),
+        "import": ("ledger.cli.import_:command", "An export, or another IPAM's records, into a ledger."),
         "restore": ("ledger.cli.restore:command", "The ledger is lost: adopt what the cluster says."),
         "fence": ("ledger.cli.fence:command", "Whether addresses may be given out after a restore."),
     },

@@ -25,7 +25,11 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,252}")
 @click.option(
     "--ip", "ips", type=IP, multiple=True, help="This address (repeat for one of each family). Default: any."
 )
-@click.option("--reason", callback=ask_reason, help="Why, in words, for those who read the ledger later.")
+@click.option(
+    "--reason",
+    callback=ask_reason,
+    help="Why, in words, for those who read the ledger later. Asked for on a terminal, else required.",
+)
 @click.option(
     "--interface",
     metavar="NAME",

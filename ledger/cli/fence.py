@@ -54,7 +54,12 @@ def status(invocation: Invocation, /) -> None:
 
 
 @command.command("raise")
-@click.option("--reason", metavar="WORDS", callback=ask_reason, help="Why, for those who read it later.")
+@click.option(
+    "--reason",
+    metavar="WORDS",
+    callback=ask_reason,
+    help="Why, for those who read it later. Asked for on a terminal, else required.",
+)
 @everywhere
 def raise_(invocation: Invocation, /, reason: str) -> None:
     """Raise the fence by hand: nothing is given out until it is lifted.
@@ -92,7 +97,10 @@ def raise_(invocation: Invocation, /, reason: str) -> None:
     help="The API server. Default: as kubectl.",
 )
 @click.option(
-    "--reason", metavar="WORDS", callback=ask_reason, help="Why it is safe, for those who read it later."
+    "--reason",
+    metavar="WORDS",
+    callback=ask_reason,
+    help="Why it is safe, for those who read it later. Asked for on a terminal, else required.",
 )
 @everywhere
 def lift(invocation: Invocation, /, no_cluster: bool, despite: bool, kubeconfig: str | None, reason: str) -> int:  # fmt: skip

@@ -16,7 +16,7 @@ key_option = click.option(
 )  # fmt: skip
 checkpoint_option = click.option(
     "--checkpoint", type=click.Path(dir_okay=False, path_type=Path), envvar="IPAM_LEDGER_CHECKPOINT", metavar="FILE",
-    help="The newest checkpoint, outside the database. Default: IPAM_LEDGER_CHECKPOINT, else beside the key.",
+    help="The newest checkpoint, outside the database. Default: IPAM_LEDGER_CHECKPOINT, else checkpoint beside the embedded ledger.",
 )  # fmt: skip
 verifier_option = click.option(
     "--key", "verifier", envvar="IPAM_LEDGER_VERIFIER", metavar="KEY",

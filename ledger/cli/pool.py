@@ -59,7 +59,13 @@ def apply(invocation: Invocation, /, files: tuple[str, ...], dry_run: bool, reas
     specs: dict[str, pools.PoolSpec] = {}
     for name in files:
         text, source = _text(name)
-        for spec in pools.parse(text, source):
+        try:
+            parsed = pools.parse(text, source)
+        except InvalidPool as error:
+            if len(files) == 1 or source in error.field:
+                raise
+            raise InvalidPool(f"{source}: {error.field}", error.value, error.why) from error
+        for spec in parsed:
             if spec.name in specs:
                 raise InvalidPool("metadata.name", spec.name, f"comes twice (again in {source})")
             specs[spec.name] = spec

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 @click.option("--name", metavar="NAME", help="What an owner that is no pod has, all of it.")
 @click.option("--pod", type=ANY_POD, help="What a pod has, all of it.")
 @click.option("--pool", metavar="NAME", help="In this pool, where several have the address.")
-@click.option("--reason", callback=ask_reason, help="Why, in words, for those who read the ledger later.")
+@click.option(
+    "--reason",
+    callback=ask_reason,
+    help="Why, in words, for those who read the ledger later. Asked for on a terminal, else required.",
+)
 @everywhere
 def command(
     invocation: Invocation,

@@ -67,6 +67,7 @@ def _from(invocation: Invocation, dry_run: bool, kubeconfig: str | None) -> int:
     from ledger.follow import holders
 
     restore = import_module(RESTORE)
+    restore.look(kubeconfig)  # before the fence: who cannot even ask should not stop a ledger that works
     with invocation.book(create=True) as book:
         if not dry_run:
             fence.raise_fence(

@@ -151,7 +151,7 @@ def test_what_disagrees_is_shown_and_the_rest_is_adopted(adopt: Adopt, book: Boo
     assert done.exit_code == 1
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["why"] for row in rows if row["verdict"] == "taken"] == [
-        "allocated by jobs/other in the ledger"
+        "allocated to jobs/other in the ledger"
     ]
     assert {row["ip"] for row in rows if row["verdict"] == "outside"} == {
         "10.30.0.199",

@@ -34,8 +34,8 @@ def test_the_ledger_says_so_already() -> None:
 def test_another_owner_in_the_ledger() -> None:
     events = live("Allocated 10.9.0.1 ns/a\nHeld 10.9.0.2 ns/b")
     assert verdicts(compare(found("10.9.0.1 ns/x\n10.9.0.2 ns/y"), [pool()], events)) == [
-        "10.9.0.1 ns/x: taken (allocated by ns/a in the ledger)",
-        "10.9.0.2 ns/y: taken (held by ns/b in the ledger)",
+        "10.9.0.1 ns/x: taken (allocated to ns/a in the ledger)",
+        "10.9.0.2 ns/y: taken (held for ns/b in the ledger)",
     ]
 
 

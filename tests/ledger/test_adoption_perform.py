@@ -128,7 +128,7 @@ def test_what_changed_since_the_comparison_is_refused_one_by_one(book: Book) -> 
     for pod, ip in claims.items():
         book.allocate(Claim(("p",), Owner("ns", pod), Attachment(f"new-{pod}", "eth0", "n"), asked=(ip,)))
     assert verdicts(list(perform(book, lines, lambda _: None))) == [
-        "10.9.0.1 ns/a: taken (10.9.0.1 of pool 'p' is allocated by ns/x)",
+        "10.9.0.1 ns/a: taken (10.9.0.1 of pool 'p' is allocated to ns/x)",
         "10.9.0.2 ns/b: two addresses (ns/b has 10.9.0.9 of pool 'p' on this interface, and so not 10.9.0.2)",
         "10.9.0.3 ns/c: already so",
         "10.9.0.4 ns/d: adopted",

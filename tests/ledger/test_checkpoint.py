@@ -241,6 +241,13 @@ def test_a_key_that_others_may_read_is_refused(tmp_path: Path) -> None:
         keys.load_signer(path)
 
 
+def test_a_verifier_key_is_no_signer_key_and_its_mode_does_not_matter(tmp_path: Path) -> None:
+    path = tmp_path / "seal.key"
+    keys.generate(path)
+    with pytest.raises(InvalidInput, match=r"holds no signer key.*seal\.key\.pub"):
+        keys.load_signer(keys.public_path(path))
+
+
 def test_a_key_file_that_is_none_is_refused(tmp_path: Path) -> None:
     for content in (b"", b"\xff\xfe", b"x" * 10_000, b"PRIVATE+KEY+a+b+c"):
         path = tmp_path / "k"

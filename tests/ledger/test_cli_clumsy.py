@@ -312,12 +312,20 @@ def test_a_parameter_that_an_sqlite_file_does_not_take_is_named(told: Cli) -> No
     assert "takes no parameter 'mode'" in said.err
 
 
+def test_a_restore_that_knows_no_way_to_the_cluster_leaves_the_fence_alone(told: Cli, tmp_path: Path) -> None:
+    nowhere = tmp_path / "kubeconfig"
+    nowhere.write_text("{}")
+    said = told("restore", "--from-cluster", "--kubeconfig", str(nowhere), status=1)
+    assert "no way to the API server" in said.err and "fence" not in said.err
+    assert told("fence", "status").out == "The fence was never raised.\n"
+
+
 # Words ------------------------------------------------------------------------------------------
 
 
 def test_an_owner_by_hand_is_no_container(told: Cli) -> None:
     said = told("allocate", "p", "--name", "b", "--ip", "10.8.0.2", "--reason", "x", status=1)
-    assert "is allocated by " in said.err and "container" not in said.err
+    assert "is allocated to " in said.err and "container" not in said.err
 
 
 def test_nor_is_one_that_has_interfaces(told: Cli) -> None:
@@ -330,7 +338,7 @@ def test_nor_is_one_that_has_interfaces(told: Cli) -> None:
             assert "owner 'vm'" in said.out and "container vm" not in said.out, said.out
             assert interface in said.out
     said = told("allocate", "p", "--name", "other", "--ip", "10.8.0.5", "--reason", "x", status=1)
-    assert "is allocated by owner 'vm'" in said.err
+    assert "is allocated to owner 'vm'" in said.err
     assert {row["pod"] for row in told("history", "10.8.0.5", "-o", "json").json} == {"vm"}
     said = told("release", "--name", "vm", "--reason", "x")
     assert said.out.count("released from owner 'vm'") == 2

@@ -170,11 +170,23 @@ def test_pool_apply_reads_everything_before_it_writes_anything(cli: Cli, tmp_pat
     bad = tmp_path / "bad.json"
     bad.write_text(json.dumps({**POOL, "spec": {"ipPoolSubs": [{"range": "10.9.0.9-10.9.0.1/24"}]}}))
     said = cli("pool", "apply", "-f", pool_file(tmp_path, "good"), "-f", str(bad), status=1)
-    assert "spec.ipPoolSubs[0].range" in said.err and said.out == ""
+    assert (
+        said.err.startswith(f"Error: {bad}: spec.ipPoolSubs[0].range: the first address") and said.out == ""
+    )
     assert cli("pool", "list", "-o", "json").json == []
     said = cli("pool", "apply", "-f", pool_file(tmp_path), "-f", pool_file(tmp_path), status=1)
     assert "comes twice" in said.err
     assert "invalid" not in cli("pool", "apply", "-f", "-", status=1, stdin="no: pool").out
+    bad.write_text(json.dumps({**POOL, "spec": {"ipPoolSubs": [{}]}}))
+    said = cli("pool", "apply", "-f", str(bad), status=1)
+    assert said.err == "Error: spec.ipPoolSubs[0].range: is missing\n", (
+        "one file needs no name, nor nothing a value"
+    )
+    said = cli("pool", "apply", "-f", str(bad), "-f", pool_file(tmp_path), "-o", "json", status=1)
+    assert json.loads(said.err)["field"] == f"{bad}: spec.ipPoolSubs[0].range"
+    bad.write_text("{")
+    said = cli("pool", "apply", "-f", pool_file(tmp_path), "-f", str(bad), status=1)
+    assert said.err.count(str(bad)) == 1
 
 
 def test_pool_apply_goes_on_after_a_pool_that_is_refused(cli: Cli, tmp_path: Path) -> None:

@@ -183,6 +183,9 @@ def test_an_error_is_a_sentence_for_people_and_an_object_for_programs(cli: Cli) 
     [
         (("who-had",), "Missing argument 'IP'"),
         (("who-had", "10.0.0"), "'10.0.0' is not an IP address"),
+        (("who-had", "10.0.0.1/22"), "'10.0.0.1/22' is an address with a prefix: write 10.0.0.1"),
+        (("explain", "FD00::1/64"), "'FD00::1/64' is an address with a prefix: write fd00::1"),
+        (("who-had", "default/web-0"), "'default/web-0' is not an IP address"),
         (("who-had", "::ffff:10.0.0.1"), "'::ffff:10.0.0.1' is an IPv4-mapped address: write 10.0.0.1"),
         (("who-had", "10.0.0.1", "--at", "2026-11-24T10:00:00"), "has no offset"),
         (("who-had", "10.0.0.1", "--at"), "requires an argument"),
