@@ -119,7 +119,8 @@ def lift(invocation: Invocation, /, no_cluster: bool, despite: bool, kubeconfig:
     from ledger import fence
 
     unresolved: list[dict[str, Any]] = []
-    reclaimed = adopted = 0
+    reclaimed: set[tuple[str, str]] = set()
+    adopted = 0
     with invocation.book() as book:
         newest = fence.status(book.database)
         if newest is None or not newest.raised:
@@ -129,7 +130,7 @@ def lift(invocation: Invocation, /, no_cluster: bool, despite: bool, kubeconfig:
             return 0
         if not no_cluster:
             reclaimed = _reclaim(book, kubeconfig)
-            lines, problems = _adopt(book, kubeconfig)
+            lines, problems = _adopt(book, kubeconfig, reclaimed)
             adopted = sum(line.verdict.value == "adopted" for line in lines)
             unresolved = [line.to_json() for line in lines if not line.verdict.agrees]
             unresolved += [{"verdict": "unreadable", "why": str(problem)} for problem in problems]
@@ -142,14 +143,14 @@ def lift(invocation: Invocation, /, no_cluster: bool, despite: bool, kubeconfig:
     answer = {
         "raised": not lifted,
         "changed": lifted,
-        "reclaimed": reclaimed,
+        "reclaimed": len(reclaimed),
         "adopted": adopted,
         "unresolved": unresolved,
     }
 
     def tell() -> None:
         if not no_cluster:
-            click.echo(f"{reclaimed} addresses were taken back, {adopted} were adopted.")
+            click.echo(f"Addresses taken back: {len(reclaimed):,}, adopted: {adopted:,}.")
         for each in unresolved:
             click.echo("  " + ", ".join(f"{key} {value}" for key, value in each.items() if value))
         if not lifted:
@@ -163,26 +164,30 @@ def lift(invocation: Invocation, /, no_cluster: bool, despite: bool, kubeconfig:
     return 0 if lifted else 1
 
 
-def _reclaim(book: Book, kubeconfig: str | None) -> int:
-    """Take back what the API server says the owner of has ended. Returns how many addresses."""
+def _reclaim(book: Book, kubeconfig: str | None) -> set[tuple[str, str]]:
+    """Take back what the API server says the owner of has ended. Returns which: pool and address."""
     from ledger.events import Kind, State
     from ledger.follow import holders
 
     specs = [figures.spec for figures in book.pools()]
     versions = {(event.pool, event.ip): event.version for event in holders(book.database, State.ALLOCATED)}
-    done = 0
+    done = set()
     for finding in import_module(CHECK).against_cluster(book.database, specs, kubeconfig):
         version = versions.get((finding.pool, finding.ip))
         if finding.kind.value == "leak candidate" and version is not None:
             reason = f"behind the fence: {finding.why}"
-            done += (
-                book.transfer(finding.pool, finding.ip, version, Kind.RECLAIMED, reason=reason) is not None
-            )
+            if book.transfer(finding.pool, finding.ip, version, Kind.RECLAIMED, reason=reason):
+                done.add((finding.pool, finding.ip))
     return done
 
 
-def _adopt(book: Book, kubeconfig: str | None) -> tuple[list[Line], list[Any]]:
-    """Adopt what runs, pools that the ledger has lost included. What disagrees is among the lines."""
+def _adopt(
+    book: Book, kubeconfig: str | None, reclaimed: set[tuple[str, str]]
+) -> tuple[list[Line], list[Any]]:
+    """Adopt what runs, pools that the ledger has lost included. What disagrees is among the lines.
+
+    Of what was taken back just now a status still shows the pod that has ended: only what runs there counts.
+    """
     from ledger.adoption.compare import HELD, compare
     from ledger.adoption.perform import perform
     from ledger.adoption.wanted import wanted
@@ -193,7 +198,8 @@ def _adopt(book: Book, kubeconfig: str | None) -> tuple[list[Line], list[Any]]:
     new, problems = wanted(reading.specs, pools)
     for spec in new:
         book.apply_pool(spec, reason="behind the fence: the cluster has it")
-    lines = compare(reading.found, [*pools, *new], holders(book.database, *HELD))
+    found = [each for each in reading.found if each.owner.uid or (each.pool, each.ip) not in reclaimed]
+    lines = compare(found, [*pools, *new], holders(book.database, *HELD))
     return list(perform(book, lines, lambda more: None)), [*reading.problems, *problems]
 
 

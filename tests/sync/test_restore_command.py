@@ -67,6 +67,14 @@ def test_the_ledger_is_lost_and_restored_and_what_disagrees_keeps_the_fence(
     assert "ledgerSeq" not in scene.status()
     assert ledger(scene, empty_sqlite_url, "check", "--against-cluster")[1]["findings"] == []
 
+    # behind the fence a pod ends, which the status goes on showing: its address is taken back, and not adopted again
+    scene.cluster.request("PATCH", f"{POOLS}/pool/status", {"status": status})
+    scene.cluster.kubectl("delete", "pod", "-n", scene.namespace, "a", "--force")
+    ledger(scene, empty_sqlite_url, "fence", "raise", "--reason", "x")
+    code, lifted, _ = ledger(scene, empty_sqlite_url, "fence", "lift", "--reason", "x")
+    assert (code, lifted["reclaimed"], lifted["adopted"], lifted["raised"]) == (0, 1, 0, False)
+    assert ledger(scene, empty_sqlite_url, "who-had", "10.9.0.1")[1] is None
+
     # the other way round: the cluster loses its pools
     scene.cluster.request("PATCH", f"{POOLS}/pool", {"metadata": {"finalizers": None}})
     scene.cluster.kubectl("delete", "ippool", "pool")
