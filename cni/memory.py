@@ -22,6 +22,7 @@ from ledger.events import Event, parse_rfc3339, rfc3339
 from ledger.files import replace_file
 from ledger.marks import Mark, Sight
 from ledger.store import Database
+from ledger.words import counted
 
 log = logging.getLogger(__name__)
 
@@ -174,7 +175,7 @@ class Memory:
         if gone:
             return "the fence was lifted: what this node saw of the ledger before is forgotten"
         if lost and news:
-            return f"the ledger does not hold what this node saw ({len(lost)} events); the fence stands"
+            return f"the ledger does not hold what this node saw ({counted(len(lost), 'event')}); the fence stands"
         return None
 
     def _load(self) -> None:

@@ -25,6 +25,7 @@ from ledger.note import SignerKey
 from ledger.store import Database, leaves, seals, stream
 from ledger.store.database import Conflict
 from ledger.store.leaves import Leaves
+from ledger.words import counted
 
 CHUNK = 32_768
 """Events read and stored at a time: a few megabytes, and a short write transaction."""
@@ -84,7 +85,9 @@ class Sealed:
 
     def sentence(self) -> str:
         signed = "signed" if self.note else "no new checkpoint"
-        return f"sealed {self.events:,} events; the tree has {self.size:,} entries ({signed})"
+        return (
+            f"sealed {counted(self.events, 'event')}; the tree has {counted(self.size, 'entry')} ({signed})"
+        )
 
 
 class Sealer:

@@ -18,9 +18,9 @@ from ledger.audit.leaks import AskEach, CheckReport, Suspect, check
 from ledger.audit.pool_then import PoolThen, pool_at
 from ledger.audit.stream import Wanted, events
 from ledger.audit.utilisation import USAGE_POINTS, Usage, in_use, usage
-from ledger.audit.words import spell, who_is
+from ledger.audit.words import who_is
 
 __all__ = [
     "USAGE_POINTS", "AskEach", "Change", "CheckReport", "Diff", "Explained", "PoolThen", "Suspect", "Usage", "Wanted",
-    "check", "diff", "events", "explain", "in_use", "pool_at", "spell", "states", "usage", "who_had", "who_is",
+    "check", "diff", "events", "explain", "in_use", "pool_at", "states", "usage", "who_had", "who_is",
 ]  # fmt: skip

@@ -9,12 +9,13 @@ from typing import Any, Final
 
 from ledger.addresses import canonical
 from ledger.audit.names import pools_around, pools_once_around
-from ledger.audit.words import spell, who_is
+from ledger.audit.words import who_is
 from ledger.errors import UnknownAddress
 from ledger.events import Event, Kind, State, rfc3339
 from ledger.pools import PoolSpec
 from ledger.store import Database, Tx, history
 from ledger.store.rows import PoolRow
+from ledger.words import spell
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from ledger.cli.everywhere import Invocation, everywhere
+from ledger.words import counted
 
 if TYPE_CHECKING:
     from ledger.adoption.found import Problem, Reading, Unsaid
@@ -208,7 +209,7 @@ def _pools(book: Book, reading: Reading, given: Given) -> tuple[list[PoolSpec], 
             if not given.dry_run:
                 book.apply_pool(spec, reason=f"applied from k8s-ipam ippool {spec.name}")
             word = "would be created" if given.dry_run else "created"
-            click.echo(f"Pool {spec.name}: {word} ({spec.capacity} addresses).", err=True)
+            click.echo(f"Pool {spec.name}: {word} ({counted(spec.capacity, 'address')}).", err=True)
             missing.remove(spec.name)
         pools += new
     if given.pool:

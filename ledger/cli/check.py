@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ledger.cli.everywhere import Invocation, everywhere
+from ledger.words import counted
 
 if TYPE_CHECKING:
     from ledger.audit import CheckReport
@@ -78,7 +79,7 @@ def command(
             owner = f"({row['owner']})" if row["owner"] else ""
             what = " ".join(filter(None, (where, owner)))
             printer.line(printable(": ".join(filter(None, (row["kind"], what, row["why"])))))
-        asked = f"; asked about the owners of {report.asked:,} addresses" if report.asked else ""
+        asked = f"; asked about the owners of {counted(report.asked, 'address')}" if report.asked else ""
         printer.line(f"{bad} of {len(rows)} findings are bad{asked}" if rows else f"nothing found{asked}")
     elif invocation.output in ("json", "yaml"):
         printer.one({"ok": not bad, "findings": rows, "asked": report.asked})
@@ -101,7 +102,7 @@ def _rows(report: CheckReport) -> Iterator[dict[str, Any]]:
 
 def _unanswered(failures: Mapping[str, int]) -> Iterator[dict[str, Any]]:
     for failure, times in failures.items():
-        yield _row("no evidence", None, None, None, f"{failure} (of {times:,} addresses)")
+        yield _row("no evidence", None, None, None, f"{failure} (of {counted(times, 'address')})")
 
 
 def _against_cluster(database: Database, kubeconfig: str | None) -> Iterator[dict[str, Any]]:

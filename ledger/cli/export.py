@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import click
 
 from ledger.cli.everywhere import Invocation, everywhere_but_output
+from ledger.words import counted
 
 if TYPE_CHECKING:
     from ledger.archive.writer import Follow
@@ -83,7 +84,7 @@ def command(invocation: Invocation, /, output: str, follow: bool, interval: floa
                     beside.replace(Path(output).resolve())
                 finally:
                     beside.unlink(missing_ok=True)
-    click.echo(f"Exported {written.events:,} events; root {written.root.hex()}.", err=True)
+    click.echo(f"Exported {counted(written.events, 'event')}; root {written.root.hex()}.", err=True)
 
 
 class _Ours:
@@ -126,4 +127,4 @@ def _cycle(following: Follow) -> str | None:
         written = following.step()
     except TryAgain as error:
         return f"Waiting: {error}"
-    return f"{written:,} events written, {following.events:,} in all." if written else None
+    return f"{counted(written, 'event')} written, {following.events:,} in all." if written else None

@@ -9,6 +9,7 @@ import click
 
 from ledger.cli.everywhere import Invocation, actor, everywhere, options
 from ledger.cli.params import ask_reason
+from ledger.words import counted
 
 if TYPE_CHECKING:
     from ledger.adoption.verdict import Line
@@ -150,7 +151,7 @@ def lift(invocation: Invocation, /, no_cluster: bool, despite: bool, kubeconfig:
 
     def tell() -> None:
         if not no_cluster:
-            click.echo(f"Addresses taken back: {len(reclaimed):,}, adopted: {adopted:,}.")
+            click.echo(f"{counted(len(reclaimed), 'address')} taken back, {adopted:,} adopted.")
         for each in unresolved:
             click.echo("  " + ", ".join(f"{key} {value}" for key, value in each.items() if value))
         if not lifted:

@@ -10,6 +10,7 @@ import click
 from ledger.cli.adopt import KINDS, Given, adoption_options, run
 from ledger.cli.everywhere import Invocation, actor, everywhere
 from ledger.cli.keyfiles import verifier
+from ledger.words import counted
 
 
 @click.command(name="import")
@@ -93,7 +94,7 @@ def _load(invocation: Invocation, path: Path, keys: tuple[str, ...]) -> int:
 
 def _tell(events: int, now: int, signed: int | None, note: str | None) -> None:
     resumed = f" ({events - now:,} of them were loaded before)" if now < events else ""
-    click.echo(f"Imported {events:,} events{resumed}.")
+    click.echo(f"Imported {counted(events, 'event')}{resumed}.")
     if signed is not None:
         click.echo(f"The newest signed checkpoint covers {signed:,} of them.")
     if note:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ledger.cli.everywhere import Invocation, everywhere, options
+from ledger.words import counted
 
 if TYPE_CHECKING:
     from ledger.audit import Usage
@@ -259,7 +260,7 @@ def _tell(printer: Printer, pool: PoolFigures, usage: Usage | None) -> None:
         )
         facts.append(("range", f"{sub.range} of {sub.network}: {sub.capacity:,}{gateway}{nodes}"))
     if spec.static_owners:
-        facts.append(("static", f"{len(spec.static_owners):,} addresses are reserved for pods by name"))
+        facts.append(("static", f"reserved for pods by name: {counted(len(spec.static_owners), 'address')}"))
     if usage is not None:
         facts += _over_time(usage)
     for title, text in facts:
@@ -267,8 +268,8 @@ def _tell(printer: Printer, pool: PoolFigures, usage: Usage | None) -> None:
 
 
 def _over_time(usage: Usage) -> list[tuple[str, str]]:
-    from ledger.audit import spell
     from ledger.cli.draw import sparkline
+    from ledger.words import spell
 
     span = spell(usage.until - usage.since)
     low, high = min(usage.used), max(usage.used)

@@ -9,6 +9,7 @@ import click
 
 from ledger.cli.everywhere import Invocation, actor, everywhere
 from ledger.cli.params import TIME
+from ledger.words import counted
 
 
 @click.command()
@@ -41,6 +42,6 @@ def command(invocation: Invocation, /, target: str, until: datetime | None) -> i
             loaded = replay_into(source, into, until=until, actor=actor(), progress=done)
         answer = {"events": loaded.events, "root": loaded.root.hex(), "into": into.label}
         invocation.printer.one(
-            answer, lambda: click.echo(f"Replayed {loaded.events:,} events into {into.label}.")
+            answer, lambda: click.echo(f"Replayed {counted(loaded.events, 'event')} into {into.label}.")
         )
     return 0

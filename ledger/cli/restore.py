@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 
 from ledger.cli.everywhere import Invocation, actor, everywhere
+from ledger.words import counted
 
 RESTORE: Final = "sync.restore"
 """Who speaks to the API server, found by name at call time: this room has never heard of Kubernetes."""
@@ -111,11 +112,11 @@ def _from(invocation: Invocation, dry_run: bool, kubeconfig: str | None) -> int:
         invocation.printer.rows(rows, columns, fields=fields)
     if invocation.human:
         count = {verdict: sum(line.verdict is verdict for line in lines) for verdict in Verdict}
-        new_pools = f"{len(new)} pools {'would be ' if dry_run else ''}created"
+        new_pools = f"{counted(len(new), 'pool')} {'would be ' if dry_run else ''}created"
         adopted = (
-            f"{count[Verdict.ADOPT]} addresses would be adopted"
+            f"{counted(count[Verdict.ADOPT], 'address')} would be adopted"
             if dry_run
-            else f"{count[Verdict.ADOPTED]} addresses adopted"
+            else f"{counted(count[Verdict.ADOPTED], 'address')} adopted"
         )
         disagree = sum(not line.verdict.agrees for line in lines) + len(problems)
         click.echo(

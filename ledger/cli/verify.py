@@ -10,6 +10,7 @@ import click
 
 from ledger.cli.everywhere import Invocation, everywhere
 from ledger.cli.keyfiles import checkpoint_option, verifier
+from ledger.words import counted
 
 if TYPE_CHECKING:
     from ledger.cli.output import Printer
@@ -116,7 +117,7 @@ def _tell(printer: Printer, report: Report) -> None:
         if each.more:
             printer.line(f"{'':<{width}}    … and more")
     failed = sum(bool(each.findings) for each in report.checked)
-    about = f"{report.events:,} events, {report.addresses:,} addresses"
+    about = f"{counted(report.events, 'event')}, {counted(report.addresses, 'address')}"
     printer.line(
         f"{about}: the ledger holds"
         if not failed

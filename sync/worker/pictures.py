@@ -12,6 +12,7 @@ from ledger.errors import LedgerError, TryAgain
 from ledger.events import Event, Kind, State
 from ledger.follow import Follower
 from ledger.store import Database
+from ledger.words import counted
 from sync import reconcile
 from sync.objects import IPPool, set_of
 from sync.picture import PoolPicture
@@ -105,7 +106,7 @@ class Pictures:
         self.follow()
         for name in self._ippools.keys():  # noqa: SIM118 (a Mirror is no dict)
             self._agenda.pool(name)
-        return f"started at position {self._position} with {len(pictures)} pools and {count} addresses"
+        return f"started at position {self._position} with {counted(len(pictures), 'pool')} and {counted(count, 'address')}"
 
     def _note_loose(self, event: Event, picture: PoolPicture) -> None:
         if event.ip is None:

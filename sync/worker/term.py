@@ -10,6 +10,7 @@ from functools import partial
 
 from ledger.book import Book
 from ledger.errors import LedgerError, TryAgain
+from ledger.words import counted
 from sync.errors import Conflict, KubeError
 from sync.health import Health
 from sync.kube import IPPOOLS, PODS, STATEFULSETS, Api, Resource
@@ -152,7 +153,7 @@ class Term:
     def due(self) -> str | None:
         """Free what has cooled down, and what was held for a time that is over."""
         freed = self._book.sweep()
-        return f"{len(freed)} addresses are free again" if freed else None
+        return f"free again: {counted(len(freed), 'address')}" if freed else None
 
     def seal(self, stop: threading.Event) -> str | None:
         """Fold and sign what is new, if it is time."""

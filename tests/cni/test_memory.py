@@ -246,7 +246,7 @@ def test_a_fence_that_is_raised_is_left_as_it_is(copies: Copies, database: Datab
     database.close()
     copies.put_back()
     fence.raise_fence(database, reason="by hand", actor="test")
-    assert seen.check() == "the ledger does not hold what this node saw (1 events); the fence stands"
+    assert seen.check() == "the ledger does not hold what this node saw (1 event); the fence stands"
     assert seen.check() is None
     assert [turn.reason for turn in fence.history(database)] == ["by hand"]
 

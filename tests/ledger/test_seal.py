@@ -97,7 +97,7 @@ def test_nothing_new_signs_nothing_new(book: Book, database: Database) -> None:
     assert sealer.seal().note
     again = sealer.seal()
     assert (again.events, again.note) == (0, None)
-    assert again.sentence() == "sealed 0 events; the tree has 1 entries (no new checkpoint)"
+    assert again.sentence() == "sealed 0 events; the tree has 1 entry (no new checkpoint)"
 
 
 def test_without_a_key_events_are_folded_and_a_key_that_comes_later_signs_them(
