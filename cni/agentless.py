@@ -11,6 +11,7 @@ import socket
 import sys
 from typing import NoReturn
 
+from cni.client import write
 from cni.handlers import Handlers, refusal_of
 from cni.keyed import KeyedLock
 from cni.node import own_addresses
@@ -50,11 +51,15 @@ def main() -> NoReturn:
     """Answer one call. A DEL that cannot be recorded is refused with 11: without an agent nobody would retry it."""
     logging.basicConfig(stream=sys.stderr, level="WARNING", format="%(levelname)s %(name)s: %(message)s")
     env = {key: value for key, value in os.environ.items() if key.startswith("CNI_")}
-    stdin = sys.stdin.buffer.read(MAX_STDIN + 1)
-    status, out = reply(env, stdin)
-    sys.stdout.buffer.write(out)
-    sys.stdout.buffer.flush()
-    sys.exit(status)
+    end(*reply(env, sys.stdin.buffer.read(MAX_STDIN + 1)))
+
+
+def end(status: int, out: bytes) -> NoReturn:
+    try:
+        write(1, out)
+    except OSError:  # nobody reads any more
+        status = 1
+    os._exit(status)
 
 
 def reply(env: dict[str, str], stdin: bytes) -> tuple[int, bytes]:

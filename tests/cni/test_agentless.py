@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import subprocess
 from collections.abc import Mapping
@@ -146,6 +147,17 @@ def test_the_module_by_itself(sqlite_url: str) -> None:
         env=cni_env("ADD"), capture_output=True, check=False,
     )  # fmt: skip
     assert (done.returncode, json.loads(done.stdout)["code"]) == (1, 6)
+
+
+def test_a_runtime_that_went_away_gets_no_traceback(plugin: str, sqlite_url: str) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [plugin], env=cni_env("ADD"), input=json.dumps(conf(sqlite_url)).encode(), stdout=write,
+        stderr=subprocess.PIPE, check=False,
+    )  # fmt: skip
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def test_eight_at_once(plugin: str, book: Book, db_url: str) -> None:
