@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
 from typing import NoReturn
 
-from cni.client import write
+from cni.client import PATIENCE, unready, write
 from cni.handlers import Handlers, refusal_of
 from cni.keyed import KeyedLock
 from cni.node import own_addresses
@@ -55,6 +56,7 @@ def main() -> NoReturn:
 
 
 def end(status: int, out: bytes) -> NoReturn:
+    signal.alarm(0)
     try:
         write(1, out)
     except OSError:  # nobody reads any more
@@ -70,6 +72,9 @@ def reply(env: dict[str, str], stdin: bytes) -> tuple[int, bytes]:
             raise Refusal(Code.DECODING, "ipam.ledger: missing", version=call.conf.version)
     except Refusal as refusal:
         return 1, refusal.to_json()
+    late = Refusal(unready(call.verb), f"no answer within {PATIENCE:g} s", version=call.conf.version)
+    # The client's timer runs on here. Not raised: a rollback on the way out would wait for the same database.
+    signal.signal(signal.SIGALRM, lambda *_: end(1, late.to_json()))
     node = os.environ.get("IPAM_LEDGER_NODE") or socket.gethostname()
     try:
         database = Database(call.conf.ledger, pool_size=1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import sqlite3
 import subprocess
 from collections.abc import Mapping
@@ -158,6 +160,29 @@ def test_a_runtime_that_went_away_gets_no_traceback(plugin: str, sqlite_url: str
     )  # fmt: skip
     os.close(write)
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize(("verb", "code"), [("ADD", 11), ("DEL", 11), ("STATUS", 50)])
+def test_a_database_that_never_answers(plugin: str, verb: str, code: int) -> None:
+    """The client's timer goes along; its signal comes here as soon as the database is waited for."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        silent.settimeout(60)
+        port = silent.getsockname()[1]
+        stdin = conf(f"postgresql+psycopg://nobody@127.0.0.1:{port}/none?connect_timeout=600")
+        pipe = subprocess.PIPE
+        with subprocess.Popen([plugin], env=cni_env(verb), stdin=pipe, stdout=pipe, stderr=pipe) as process:
+            assert process.stdin is not None
+            process.stdin.write(json.dumps(stdin).encode())
+            process.stdin.close()
+            process.stdin = None
+            connection, _ = silent.accept()
+            with connection:
+                process.send_signal(signal.SIGALRM)
+                out, err = process.communicate(timeout=60)
+    said = json.loads(out)
+    assert (process.returncode, said["code"], said["msg"], err) == (1, code, "no answer within 60 s", b"")
 
 
 def test_eight_at_once(plugin: str, book: Book, db_url: str) -> None:
