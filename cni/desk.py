@@ -139,6 +139,8 @@ class AgentDesk:
         with self._noticing():
             self._book.ready()
             self._memory.settle()
+
+    def unfenced(self) -> None:
         self._book.unfenced()
 
     def retry_queued(self) -> str | None:

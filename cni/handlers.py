@@ -48,6 +48,7 @@ class Desk(Protocol):
     def collect(self, *, network: str, node: str, keep: Collection[Attachment]) -> list[Event]: ...
     def pool(self, name: str) -> Any: ...
     def ready(self) -> None: ...
+    def unfenced(self) -> None: ...
 
 
 class Handlers:
@@ -166,6 +167,7 @@ class Handlers:
 
     def _status(self, conf: Conf) -> None:
         self._desk.ready()
+        self._desk.unfenced()
         for name in conf.pools:
             figures = self._desk.pool(name)
             if figures.exhausted:

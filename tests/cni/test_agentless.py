@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import make_url
 
+from ledger import fence
 from ledger.book import Book
 from ledger.events import Attachment
 from ledger.pools import from_spec
@@ -64,6 +65,16 @@ def test_errors_are_those_of_the_agent(plugin: str, book: Book, db_url: str) -> 
     answer = run(plugin, "GC", conf(db_url, "tiny", **{"cni.dev/valid-attachments": []}))
     assert answer == Answer(0, None, "")
     assert book.pool("tiny").allocated == 0
+    book.database.close()
+
+
+def test_behind_the_fence_nothing_is_available(plugin: str, book: Book, db_url: str) -> None:
+    fence.raise_fence(book.database, reason="restored", actor="test")
+    for verb, code in (("ADD", 11), ("STATUS", 50)):
+        answer = run(plugin, verb, conf(db_url))
+        assert answer.json["code"] == code
+        assert "ipam-ledger fence lift" in answer.json["msg"]
+    assert run(plugin, "DEL", conf(db_url)) == Answer(0, None, "")
     book.database.close()
 
 
