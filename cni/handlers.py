@@ -131,7 +131,7 @@ class Handlers:
             return spec.result(
                 call.conf, [spec.Address(a.ip, a.prefix_length, a.gateway) for a in allocations]
             )
-        except Refusal:  # the version cannot carry them
+        except Refusal:  # the version cannot carry them, or it is too large
             if any(a.event for a in allocations):  # given just now, and the runtime will never know of it
                 self._desk.release(attachment_of(call))
             raise
