@@ -145,9 +145,8 @@ class AgentDesk:
 
     def retry_queued(self) -> str | None:
         """Record the DELs that wait; a sentence for the log, or None if none waits. Raises TryAgain, SchemaMismatch."""
-        waiting: Sequence[str] = self._queue.containers()
         done = 0
-        for container_id in waiting:
+        for container_id in self._queue.containers():
             with self._containers(container_id), self._noticing():
                 done += self._queue.apply(container_id, self._release)
         return f"{done} queued DEL(s) recorded" if done else None
