@@ -12,7 +12,7 @@ from cni.memory import Memory
 from ledger.book import Book, Outcome
 from ledger.catalog import PoolFigures
 from ledger.claims import Allocation, Claim
-from ledger.errors import LedgerError, SchemaMismatch, TryAgain
+from ledger.errors import LedgerError, LockTimeout, SchemaMismatch, TryAgain
 from ledger.events import Attachment, Event
 
 log = logging.getLogger(__name__)
@@ -145,10 +145,17 @@ class AgentDesk:
 
     def retry_queued(self) -> str | None:
         """Record the DELs that wait; a sentence for the log, or None if none waits. Raises TryAgain, SchemaMismatch."""
-        done = 0
+        done, busy = 0, None
         for container_id in self._queue.containers():
-            with self._containers(container_id), self._noticing():
-                done += self._queue.apply(container_id, self._release)
+            try:
+                with self._containers(container_id), self._noticing():
+                    done += self._queue.apply(container_id, self._release)
+            except (
+                LockTimeout
+            ) as error:  # somebody may never let go of it: the others are recorded nevertheless
+                busy = error
+        if busy:
+            raise busy
         return f"{done} queued DEL(s) recorded" if done else None
 
     def sweep(self) -> str | None:
