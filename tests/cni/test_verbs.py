@@ -84,6 +84,14 @@ def test_one_address_from_each_of_several_pools(served: Served) -> None:
     assert [served.book.pool(name).allocated for name in ("ippool", "other")] == [0, 0]
 
 
+def test_several_pools_may_have_long_names(served: Served) -> None:
+    names = [f"{'long-' * 12}name.{'long-' * 12}name.{n}" for n in range(6)]
+    for n, name in enumerate(names):
+        served.book.apply_pool(from_spec(name, {"ipPoolSubs": [{"range": f"10.70.{n}.1-10.70.{n}.1/24"}]}))
+    said = served.add(served.conf(None, ipPoolNames=names))
+    assert said.ips == [f"10.70.{n}.1" for n in range(6)]
+
+
 def test_an_old_version_that_cannot_carry_two_addresses_gets_none(served: Served) -> None:
     said = served.add(served.conf(None, ipPoolNames=["ippool", "other"], version="0.2.0"))
     assert (said.code, said.json["cniVersion"]) == (7, "0.2.0")
