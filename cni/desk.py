@@ -150,10 +150,8 @@ class AgentDesk:
             try:
                 with self._containers(container_id), self._noticing():
                     done += self._queue.apply(container_id, self._release)
-            except (
-                LockTimeout
-            ) as error:  # somebody may never let go of it: the others are recorded nevertheless
-                busy = error
+            except LockTimeout as error:
+                busy = error  # somebody may never let go of it: the others are recorded nevertheless
         if busy:
             raise busy
         return f"{done} queued DEL(s) recorded" if done else None
