@@ -334,8 +334,12 @@ class Agent:
     def _send(self, request: Request, answer: Answer) -> None:
         """Without waiting; what the peer does not take at once, a worker sends."""
         connection = request.connection
+        try:
+            data = wire.frame(wire.response(*answer))
+        except wire.WireError as error:  # it repeats what was asked
+            answer = 1, Refusal(Code.DECODING, f"the answer to this configuration: {error}").to_json()
+            data = wire.frame(wire.response(*answer))
         self._told(request.env, *answer, time.monotonic() - request.since)
-        data = wire.frame(wire.response(*answer))
         try:
             sent = connection.socket.send(data, socket.MSG_DONTWAIT)
         except BlockingIOError:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
 from typing import NoReturn
 
+from cni.client import PATIENCE, unready, write
 from cni.handlers import Handlers, refusal_of
 from cni.keyed import KeyedLock
 from cni.node import own_addresses
@@ -50,11 +52,16 @@ def main() -> NoReturn:
     """Answer one call. A DEL that cannot be recorded is refused with 11: without an agent nobody would retry it."""
     logging.basicConfig(stream=sys.stderr, level="WARNING", format="%(levelname)s %(name)s: %(message)s")
     env = {key: value for key, value in os.environ.items() if key.startswith("CNI_")}
-    stdin = sys.stdin.buffer.read(MAX_STDIN + 1)
-    status, out = reply(env, stdin)
-    sys.stdout.buffer.write(out)
-    sys.stdout.buffer.flush()
-    sys.exit(status)
+    end(*reply(env, sys.stdin.buffer.read(MAX_STDIN + 1)))
+
+
+def end(status: int, out: bytes) -> NoReturn:
+    signal.alarm(0)
+    try:
+        write(1, out)
+    except OSError:  # nobody reads any more
+        status = 1
+    os._exit(status)
 
 
 def reply(env: dict[str, str], stdin: bytes) -> tuple[int, bytes]:
@@ -65,6 +72,9 @@ def reply(env: dict[str, str], stdin: bytes) -> tuple[int, bytes]:
             raise Refusal(Code.DECODING, "ipam.ledger: missing", version=call.conf.version)
     except Refusal as refusal:
         return 1, refusal.to_json()
+    late = Refusal(unready(call.verb), f"no answer within {PATIENCE:g} s", version=call.conf.version)
+    # The client's timer runs on here. Not raised: a rollback on the way out would wait for the same database.
+    signal.signal(signal.SIGALRM, lambda *_: end(1, late.to_json()))
     node = os.environ.get("IPAM_LEDGER_NODE") or socket.gethostname()
     try:
         database = Database(call.conf.ledger, pool_size=1)

@@ -68,7 +68,7 @@ def main() -> "NoReturn":
         status, out = 1, error(asked[0], 199, f"k8s-ipam: {type(e).__name__}: {e}")
     try:
         write(1, out)
-    except OSError:  # nobody reads any more
+    except (OSError, TooLate):  # nobody reads any more, or too slowly
         status = 1
     posix._exit(status)  # skips the interpreter's own tidying up: half a millisecond
 

@@ -58,11 +58,12 @@ class DelQueue:
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
+        # Before what may be refused: a file that only the next agent finds would free what was given out meanwhile.
+        with self._guard:
+            self._waiting.setdefault(attachment.container_id, {})[attachment] = path
         # Also where it was there already: the one who wrote it may not have come this far.
         _sync(self.folder)
         _sync(self.folder.parent)
-        with self._guard:
-            self._waiting.setdefault(attachment.container_id, {})[attachment] = path
 
     def containers(self) -> list[str]:
         """Whose DELs wait."""

@@ -12,7 +12,7 @@ from cni.memory import Memory
 from ledger.book import Book, Outcome
 from ledger.catalog import PoolFigures
 from ledger.claims import Allocation, Claim
-from ledger.errors import LedgerError, SchemaMismatch, TryAgain
+from ledger.errors import LedgerError, LockTimeout, SchemaMismatch, TryAgain
 from ledger.events import Attachment, Event
 
 log = logging.getLogger(__name__)
@@ -139,15 +139,21 @@ class AgentDesk:
         with self._noticing():
             self._book.ready()
             self._memory.settle()
+
+    def unfenced(self) -> None:
         self._book.unfenced()
 
     def retry_queued(self) -> str | None:
         """Record the DELs that wait; a sentence for the log, or None if none waits. Raises TryAgain, SchemaMismatch."""
-        waiting: Sequence[str] = self._queue.containers()
-        done = 0
-        for container_id in waiting:
-            with self._containers(container_id), self._noticing():
-                done += self._queue.apply(container_id, self._release)
+        done, busy = 0, None
+        for container_id in self._queue.containers():
+            try:
+                with self._containers(container_id), self._noticing():
+                    done += self._queue.apply(container_id, self._release)
+            except LockTimeout as error:
+                busy = error  # somebody may never let go of it: the others are recorded nevertheless
+        if busy:
+            raise busy
         return f"{done} queued DEL(s) recorded" if done else None
 
     def sweep(self) -> str | None:

@@ -48,6 +48,7 @@ class Desk(Protocol):
     def collect(self, *, network: str, node: str, keep: Collection[Attachment]) -> list[Event]: ...
     def pool(self, name: str) -> Any: ...
     def ready(self) -> None: ...
+    def unfenced(self) -> None: ...
 
 
 class Handlers:
@@ -130,7 +131,7 @@ class Handlers:
             return spec.result(
                 call.conf, [spec.Address(a.ip, a.prefix_length, a.gateway) for a in allocations]
             )
-        except Refusal:  # the version cannot carry them
+        except Refusal:  # the version cannot carry them, or it is too large
             if any(a.event for a in allocations):  # given just now, and the runtime will never know of it
                 self._desk.release(attachment_of(call))
             raise
@@ -166,6 +167,7 @@ class Handlers:
 
     def _status(self, conf: Conf) -> None:
         self._desk.ready()
+        self._desk.unfenced()
         for name in conf.pools:
             figures = self._desk.pool(name)
             if figures.exhausted:

@@ -189,10 +189,6 @@ class Memory:
             pass
         except (OSError, ValueError, KeyError, TypeError) as error:
             self._marks, aside = [], self._path.with_suffix(".broken")
-            log.error(
-                "what was seen of the ledger cannot be read and is set aside as %s: %s",
-                aside,
-                error or type(error),
-            )
+            log.error("what was seen of the ledger cannot be read and is set aside as %s: %s", aside, error)
             with contextlib.suppress(OSError):
                 self._path.replace(aside)

@@ -36,9 +36,8 @@ class Retention:
             try:
                 if self._wanted(event):
                     self._hold(event)
-            except (
-                LedgerError
-            ) as error:  # the DEL is done; that the address may be lost to another is no reason to fail it
+            except LedgerError as error:
+                # The DEL is done; that the address may be lost to another is no reason to fail it.
                 log.warning("%s of %s is not held: %s", event.ip, event.owner.pod, error)
 
     def _wanted(self, event: Event) -> bool:

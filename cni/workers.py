@@ -25,8 +25,11 @@ class Workers:
         with self._guard:
             self._unfinished += 1
             if self._unfinished > self._threads and self._threads < self._limit:
-                self._threads += 1
-                Thread(target=self._work, name=f"agent-{self._threads}", daemon=True).start()
+                try:
+                    Thread(target=self._work, name=f"agent-{self._threads + 1}", daemon=True).start()
+                    self._threads += 1
+                except RuntimeError as error:  # a limit of the system's: the job waits as above ours
+                    log.error("%d threads, and no more: %s", self._threads, error)
         self._jobs.put(job)
 
     def stop(self, seconds: float) -> bool:

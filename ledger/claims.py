@@ -50,7 +50,7 @@ class Claim:
         if not attachment.container_id:
             raise InvalidRequest("containerID", "", "is empty")
         for name, text in (
-            ("pools", "".join(self.pools)), ("namespace", owner.namespace), ("pod", owner.pod), ("podUID", owner.uid),
+            *(("pools", pool) for pool in self.pools), ("namespace", owner.namespace), ("pod", owner.pod), ("podUID", owner.uid),
             ("containerID", attachment.container_id), ("ifName", attachment.if_name), ("network", attachment.network),
             ("node", self.node.name), ("reason", self.reason),
         ):  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -67,11 +68,14 @@ def served(pages: Mapping[str, Callable[[], Page]], listen: str | None) -> Itera
         def log_message(self, format: str, *args: Any) -> None:
             """Probes come every few seconds; nobody wants to read of each."""
 
+    class Server(ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        daemon_threads = True
+
     try:
-        server = ThreadingHTTPServer(address, Answer)
+        server = Server(address, Answer)
     except OSError as error:
         raise InvalidInput("listen", listen, f"cannot be listened on: {error}") from error
-    server.daemon_threads = True
     threading.Thread(target=server.serve_forever, name="pages", daemon=True).start()
     try:
         yield

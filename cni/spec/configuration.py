@@ -260,11 +260,16 @@ def _valid(raw: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     for key in keys:
         for i, entry in enumerate(fields.listed(key, raw[key])):
             pair = fields.mapped(f"{key}[{i}]", entry)
-            container_id = fields.text(f"{key}[{i}].containerID", pair.get("containerID"))
-            if not container_id:
-                raise Refusal(Code.DECODING, f"{key}[{i}].containerID: missing (nothing was collected)")
-            found.append((container_id, fields.text(f"{key}[{i}].ifname", pair.get("ifname"))))
+            found.append((_named(f"{key}[{i}]", pair, "containerID"), _named(f"{key}[{i}]", pair, "ifname")))
     return tuple(dict.fromkeys(found))
+
+
+def _named(field: str, pair: Mapping[str, Any], part: str) -> str:
+    """A half of an attachment's name; with one alone, what still runs would not be found in the list."""
+    text = fields.text(f"{field}.{part}", pair.get(part))
+    if not text:
+        raise Refusal(Code.DECODING, f"{field}.{part}: missing (nothing was collected)")
+    return text
 
 
 def _routes(value: Any) -> tuple[Route, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cni.spec.configuration import Conf, Route
-from cni.spec.words import VERSIONS, Code, Refusal, dump
+from cni.spec.words import MAX_STDIN, VERSIONS, Code, Refusal, dump
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,8 @@ class Address:
 def result(conf: Conf, addresses: Sequence[Address]) -> bytes:
     """What ADD prints: an IPAM plugin's abbreviated result (section 5, "Delegated plugins"), without interfaces.
 
-    Raises Refusal where the version cannot carry the addresses: before 0.3.0 one of each family.
+    Raises Refusal where the version cannot carry the addresses: before 0.3.0 one of each family; and for routes and DNS
+    settings that could not come back as ``prevResult``.
     """
     routes = default_routes(addresses) if conf.routes is None else conf.routes
     said: dict[str, Any] = {"cniVersion": conf.version}
@@ -60,7 +61,15 @@ def result(conf: Conf, addresses: Sequence[Address]) -> bytes:
         ]
         said["routes"] = [_route(r, conf.version) for r in routes]
     said["dns"] = conf.dns.to_json()
-    return dump(said)
+    printed = dump(said)
+    if len(printed) >= MAX_STDIN:
+        raise Refusal(
+            Code.DECODING,
+            f"ipam: the result would be too large ({len(printed)} bytes, less than {MAX_STDIN} can come back on stdin);"
+            " give fewer routes",
+            version=conf.version,
+        )
+    return printed
 
 
 def default_routes(addresses: Iterable[Address]) -> tuple[Route, ...]:

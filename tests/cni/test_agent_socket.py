@@ -207,6 +207,17 @@ def test_an_answer_that_nobody_takes_does_not_hold_others_up(start: Callable[...
         assert asked(agent) == b'"hello"'
 
 
+def test_an_answer_that_no_frame_can_hold_is_an_error(start: Callable[..., Agent]) -> None:
+    agent = start(lambda env, stdin: (0, stdin * 2))
+    with connect(agent) as connection:
+        for _ in range(2):
+            connection.sendall(wire.frame(wire.request([], b"x" * 600_000)))
+            body, _ = wire.read_frame(connection.recv)
+            said = Said(*wire.parse_response(body or b""))
+            assert (said.code, "too large" in said.json["msg"]) == (6, True)
+    assert agent.stop(30)
+
+
 def test_two_hundred_at_once(start: Callable[..., Agent]) -> None:
     """As when a node boots: each on its own connection, none refused, all at work at one time."""
     together = threading.Barrier(200)

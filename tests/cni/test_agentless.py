@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import socket
 import sqlite3
 import subprocess
 from collections.abc import Mapping
@@ -12,6 +15,7 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import make_url
 
+from ledger import fence
 from ledger.book import Book
 from ledger.events import Attachment
 from ledger.pools import from_spec
@@ -61,6 +65,16 @@ def test_errors_are_those_of_the_agent(plugin: str, book: Book, db_url: str) -> 
     answer = run(plugin, "GC", conf(db_url, "tiny", **{"cni.dev/valid-attachments": []}))
     assert answer == Answer(0, None, "")
     assert book.pool("tiny").allocated == 0
+    book.database.close()
+
+
+def test_behind_the_fence_nothing_is_available(plugin: str, book: Book, db_url: str) -> None:
+    fence.raise_fence(book.database, reason="restored", actor="test")
+    for verb, code in (("ADD", 11), ("STATUS", 50)):
+        answer = run(plugin, verb, conf(db_url))
+        assert answer.json["code"] == code
+        assert "ipam-ledger fence lift" in answer.json["msg"]
+    assert run(plugin, "DEL", conf(db_url)) == Answer(0, None, "")
     book.database.close()
 
 
@@ -146,6 +160,40 @@ def test_the_module_by_itself(sqlite_url: str) -> None:
         env=cni_env("ADD"), capture_output=True, check=False,
     )  # fmt: skip
     assert (done.returncode, json.loads(done.stdout)["code"]) == (1, 6)
+
+
+def test_a_runtime_that_went_away_gets_no_traceback(plugin: str, sqlite_url: str) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [plugin], env=cni_env("ADD"), input=json.dumps(conf(sqlite_url)).encode(), stdout=write,
+        stderr=subprocess.PIPE, check=False,
+    )  # fmt: skip
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize(("verb", "code"), [("ADD", 11), ("DEL", 11), ("STATUS", 50)])
+def test_a_database_that_never_answers(plugin: str, verb: str, code: int) -> None:
+    """The client's timer goes along; its signal comes here as soon as the database is waited for."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        silent.settimeout(60)
+        port = silent.getsockname()[1]
+        stdin = conf(f"postgresql+psycopg://nobody@127.0.0.1:{port}/none?connect_timeout=600")
+        pipe = subprocess.PIPE
+        with subprocess.Popen([plugin], env=cni_env(verb), stdin=pipe, stdout=pipe, stderr=pipe) as process:
+            assert process.stdin is not None
+            process.stdin.write(json.dumps(stdin).encode())
+            process.stdin.close()
+            process.stdin = None
+            connection, _ = silent.accept()
+            with connection:
+                process.send_signal(signal.SIGALRM)
+                out, err = process.communicate(timeout=60)
+    said = json.loads(out)
+    assert (process.returncode, said["code"], said["msg"], err) == (1, code, "no answer within 60 s", b"")
 
 
 def test_eight_at_once(plugin: str, book: Book, db_url: str) -> None:

@@ -244,6 +244,26 @@ def test_a_runtime_that_went_away_gets_no_traceback(plugin: str, short: Path) ->
     assert (done.returncode, done.stderr) == (1, b"")
 
 
+def test_a_runtime_that_does_not_read_gets_no_traceback(
+    plugin: str, peer: Callable[[Serve], str], tmp_path: Path
+) -> None:
+    """What is said is more than a pipe holds."""
+
+    def serve(connection: socket.socket) -> None:
+        wire.read_frame(connection.recv)
+        connection.sendall(wire.frame(wire.response(0, b" " * 500_000)))
+        until_it_leaves(connection)
+
+    hasty = altered(plugin, tmp_path / "k8s-ipam", r"PATIENCE = 60\.0.*", "PATIENCE = 1.0")
+    pipe = subprocess.PIPE
+    with subprocess.Popen([hasty], env=cni_env("ADD"), stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write(conf(peer(serve)).encode())
+        process.stdin.close()
+        assert (process.wait(30), process.stderr.read()) == (1, b"")
+
+
 def test_input_may_be_closed(plugin: str) -> None:
     done = subprocess.run(
         ["sh", "-c", f"exec '{plugin}' <&-"], env=cni_env("ADD"), capture_output=True, check=False

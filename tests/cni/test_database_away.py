@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from cni.chore import Chore
-from ledger.errors import TryAgain
+from ledger.errors import LockTimeout, TryAgain
 from ledger.events import Attachment
+from ledger.store import database
 from tests.cni.conftest import Said, Served
 from tests.servers.agent import cni_env
 from tests.servers.postgres import PostgresServer
@@ -57,6 +59,25 @@ def test_a_queued_del_is_applied_before_the_next_add_of_its_container(
     assert len(served.queue) == 0
     assert served.desk.retry_queued() is None
     assert served.add(conf, container="box", pod=None).raw == said.raw
+
+
+def test_a_lock_that_nobody_lets_go_of_keeps_one_del_waiting_not_all(
+    postgres_url: str, serve: Callable[[str], Served], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "LOCK_TIMEOUT_MS", 300)
+    served = serve(postgres_url)
+    names = ("one", "two", "three")
+    ips = [served.add(served.conf(), container=name, pod=f"default/{name}").ips[0] for name in names]
+    for name in names:
+        served.queue.put(Attachment(name, "eth0", "podnet"))
+    dsn = served.book.database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(dsn) as other:
+        other.execute("SELECT 1 FROM address WHERE ip = %s FOR UPDATE", (ips[0],))
+        with pytest.raises(LockTimeout):
+            served.desk.retry_queued()
+        assert served.queue.containers() == ["one"]
+        assert served.book.pool("ippool").allocated == 1
+    assert served.desk.retry_queued() == "1 queued DEL(s) recorded"
 
 
 def test_a_del_that_cannot_even_be_queued_is_to_be_tried_again(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -109,6 +112,40 @@ def test_a_disk_that_refuses_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError):
         queue.put(A)
     assert len(queue) == 0
+
+
+@contextlib.contextmanager
+def refused(at: int) -> Iterator[None]:
+    """The system refuses the call into it with this number."""
+    calls = 0
+
+    def call(frame: object, event: str, what: object) -> None:
+        nonlocal calls
+        if event == "c_call" and getattr(what, "__module__", None) == "posix":
+            calls += 1
+            if calls == at:
+                raise OSError(errno.EIO, "refused by the test")
+
+    sys.setprofile(call)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
+
+
+def test_a_disk_that_refuses_at_any_step_keeps_no_del_for_the_next_agent_alone(tmp_path: Path) -> None:
+    """It would be recorded after its container was started anew, and free that one's address."""
+    for at in range(1, 100):
+        queue = DelQueue(tmp_path / f"q{at}")
+        try:
+            with refused(at):
+                queue.put(A)
+        except OSError:
+            assert len(DelQueue(queue.folder)) == len(queue)
+        else:
+            assert at > 5
+            return
+    raise AssertionError("it never came through")
 
 
 CRASHING = """

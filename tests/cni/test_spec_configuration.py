@@ -247,8 +247,11 @@ def test_an_empty_list_means_that_nothing_is_left(nothing: Any) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [{}, "x", ["a"], [{}], [{"containerID": ""}], [{"containerID": 1}], [{"containerID": "a", "ifname": 1}]],
-)
+    [
+        {}, "x", ["a"], [{}], [{"containerID": ""}], [{"containerID": 1}], [{"containerID": "a", "ifname": 1}],
+        [{"containerID": "a"}], [{"containerID": "a", "ifname": ""}], [{"containerID": "a", "ifName": "eth0"}],
+    ],
+)  # fmt: skip
 def test_a_list_that_cannot_be_read_collects_nothing(value: Any) -> None:
     error = refused(conf(**{"cni.dev/valid-attachments": value}), "GC")
     assert (error.code, error.msg[:25]) == (6, "cni.dev/valid-attachments")

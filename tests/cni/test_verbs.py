@@ -84,6 +84,14 @@ def test_one_address_from_each_of_several_pools(served: Served) -> None:
     assert [served.book.pool(name).allocated for name in ("ippool", "other")] == [0, 0]
 
 
+def test_several_pools_may_have_long_names(served: Served) -> None:
+    names = [f"{'long-' * 12}name.{'long-' * 12}name.{n}" for n in range(6)]
+    for n, name in enumerate(names):
+        served.book.apply_pool(from_spec(name, {"ipPoolSubs": [{"range": f"10.70.{n}.1-10.70.{n}.1/24"}]}))
+    said = served.add(served.conf(None, ipPoolNames=names))
+    assert said.ips == [f"10.70.{n}.1" for n in range(6)]
+
+
 def test_an_old_version_that_cannot_carry_two_addresses_gets_none(served: Served) -> None:
     said = served.add(served.conf(None, ipPoolNames=["ippool", "other"], version="0.2.0"))
     assert (said.code, said.json["cniVersion"]) == (7, "0.2.0")
@@ -152,6 +160,29 @@ def test_routes_and_dns_are_passed_on(served: Served) -> None:
     )
     assert said.json["routes"] == [{"dst": "10.0.0.0/8", "mtu": 1400}]
     assert said.json["dns"] == {"domain": "x"}
+
+
+def compact(conf: Any) -> bytes:
+    """An answer, which has more spaces, may then be larger than its question."""
+    return json.dumps(conf, separators=(",", ":")).encode()
+
+
+def test_a_result_that_is_too_large_gives_no_address(on_sqlite: Served) -> None:
+    conf = on_sqlite.conf(version="0.4.0", routes=[{"dst": "10.0.0.0/8"}] * 48_000)
+    for _ in range(2):
+        said = on_sqlite.call(cni_env("ADD"), compact(conf))
+        assert (said.code, said.json["cniVersion"]) == (6, "0.4.0")
+        assert "fewer routes" in said.json["msg"]
+    assert on_sqlite.book.pool("ippool").allocated == 0
+    assert on_sqlite.add(on_sqlite.conf()).status == 0
+
+
+def test_what_an_error_would_repeat_may_be_too_large_for_it(on_sqlite: Served) -> None:
+    ips = ["10.19.120.1", "10.19.120.2", *(f"172.16.{i >> 8}.{i & 255}" for i in range(60_000))]
+    asking = on_sqlite.conf(more={"args": {"cni": {"ips": ips}}})
+    assert on_sqlite.call(cni_env("ADD"), compact(asking)).code == 6
+    assert on_sqlite.call(cni_env("STATUS"), on_sqlite.conf("x" * 700_000, version="1.1.0")).code == 6
+    assert on_sqlite.add(on_sqlite.conf()).status == 0
 
 
 def test_a_pool_without_a_gateway_gives_no_route(served: Served) -> None:

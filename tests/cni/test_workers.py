@@ -57,6 +57,21 @@ def test_a_job_that_fails_takes_nothing_with_it(caplog: pytest.LogCaptureFixture
     assert "a job failed" in caplog.text
 
 
+def test_where_the_system_gives_no_more_threads_a_job_waits(caplog: pytest.LogCaptureFixture) -> None:
+    workers = Workers(3)
+    done = threading.Semaphore(0)
+    before = threading.stack_size(1 << 46)  # more than there is room for: no thread can be started
+    try:
+        workers(done.release)
+    finally:
+        threading.stack_size(before)
+    assert "and no more: can't start new thread" in caplog.text
+    workers(done.release)
+    assert done.acquire(timeout=30)
+    assert done.acquire(timeout=30)
+    assert workers.stop(30)
+
+
 def test_stop_does_not_wait_for_ever() -> None:
     workers = Workers(1)
     leave = threading.Event()

@@ -133,7 +133,7 @@ database.existingSecret=db,database.key=uri
     sync spec.containers.sync.env.IPAM_LEDGER_DB.valueFrom.secretKeyRef.key: uri
 
 agent.port=9999
-    agent spec.containers.agent.env.IPAM_LEDGER_LISTEN.value: $(IPAM_LEDGER_NODE_ADDRESS):9999
+    agent spec.containers.agent.env.IPAM_LEDGER_LISTEN.value: $(HOST_IP):9999
     agent spec.containers.agent.ports.pages.containerPort: 9999
 agent.cniBinDir=/usr/lib/cni
     agent spec.initContainers.install-cni.args.2: --to=/host/usr/lib/cni

@@ -179,9 +179,17 @@ def test_the_manifests_name_only_variables_that_are_read() -> None:
     known = set(re.findall(r"IPAM_LEDGER_[A-Z_]+", code)) | {
         f"IPAM_LEDGER_{name}" for name in re.findall(r'number\("([A-Z_]+)"', code)
     }
-    named = {env["name"] for each in containers() for env in each.get("env", [])}
+    env = [env for each in containers() for env in each.get("env", [])]
+    named = {each["name"] for each in env}
+    here = set(re.findall(r"\$\((\w+)\)", " ".join(each.get("value", "") for each in env)))
     assert len(named) >= 6
-    assert named <= known
+    assert named <= known | here
+
+
+def test_the_agent_learns_its_nodes_addresses_from_the_api_server() -> None:
+    """One that is given stands: on a dual-stack node it would hide the address of the other family."""
+    named = {env["name"] for each in containers() for env in each.get("env", [])}
+    assert named.isdisjoint({"IPAM_LEDGER_NODE_ADDRESS", "IPAM_LEDGER_NODE_LABEL"})
 
 
 def test_no_container_keeps_a_capability_or_writes_to_its_own_files() -> None:

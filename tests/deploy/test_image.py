@@ -96,7 +96,7 @@ def test_a_node_gets_its_plugin_and_the_agent_answers_it(image: Image, node: Pat
 
     options = kubelet(
         AGENT, agent, shared(node), IPAM_LEDGER_DB="sqlite:////var/lib/ipam-ledger/ledger.db", IPAM_LEDGER_EVIDENCE="never",
-        IPAM_LEDGER_NODE="node1", IPAM_LEDGER_NODE_ADDRESS="10.19.120.1", IPAM_LEDGER_LISTEN=f"127.0.0.1:{free_port()}",
+        IPAM_LEDGER_NODE="node1", HOST_IP="10.19.120.1", IPAM_LEDGER_LISTEN=f"127.0.0.1:{free_port()}",
     )  # fmt: skip
     example = f"--volume={ROOT / 'crds' / 'examples'}:/examples:ro"
     image.run("pool", "apply", "-f", "/examples/ippool.json", options=[*options, example])
