@@ -5,13 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 
+_PLURALS = {"address": "addresses", "entry": "entries"}
+
+
 def counted(number: int, thing: str) -> str:
-    """``1 event``, ``2,000 events``, ``2 addresses``, ``2 entries``."""
-    if number == 1:
-        return f"1 {thing}"
-    return (
-        f"{number:,} {f'{thing[:-1]}ie' if thing[-1] == 'y' else f'{thing}e' if thing[-1] == 's' else thing}s"
-    )
+    """``1 event``, ``2,000 events``, ``2 addresses``."""
+    return f"{number:,} {thing if number == 1 else _PLURALS.get(thing, thing + 's')}"
 
 
 def spell(span: timedelta) -> str:
