@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-
 _PLURALS = {"address": "addresses", "entry": "entries"}
 
 
