@@ -152,12 +152,13 @@ class Lease:
         }
 
 
-def keep(lease: Lease, stop: threading.Event) -> None:
-    """Renew while we lead; return when we do not any more, or are asked to stop."""
+def keep(lease: Lease, stop: threading.Event, renewed: Callable[[], object]) -> None:
+    """Renew while we lead, and tell ``renewed``; return when we do not any more, or are asked to stop."""
     pause = lease.settings.renew
     while not stop.wait(pause) and lease.leading:
         try:
             lease.step()
+            renewed()
             pause = lease.settings.renew
         except KubeError as error:
             log.warning("the lease could not be renewed: %s", error)

@@ -207,7 +207,7 @@ def compete(
     metrics.term = term
     log.info("leading as %s", lease.me)
     try:
-        keep(lease, stop)
+        keep(lease, stop, lambda: health.well("lead"))
     finally:
         metrics.term = None
         over.set()
