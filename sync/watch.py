@@ -108,6 +108,9 @@ class Watch:
             self._is(str(error))
             return f"{self.resource.name}: what we had is too old ({error.message}); listing again"
         except KubeError as error:
+            # List again: behind an outage may be an etcd that was restored to an earlier day. What we had is then not too
+            # old but too new, and a watch from there says nothing until it has caught up.
+            self._version = None
             self._is(str(error))
             raise
 

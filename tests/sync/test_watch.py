@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
@@ -14,10 +15,11 @@ from sync.errors import ApiAway, Gone, NotFound, Refused
 from sync.kube import PODS, Api
 from sync.watch import Backoff, Mirror, Watch, forever, packed, read_pod
 from tests.servers.apiserver import ControlPlane
+from tests.servers.keeper import Keeper
 from tests.sync.scene import delete_pod, pod, set_phase, wait_for
 
 
-@contextmanager
+@contextlib.contextmanager
 def following(api: Api) -> Iterator[tuple[Watch, Mirror[bytes]]]:
     mirror: Mirror[bytes] = Mirror(read_pod)
     watch = Watch(api, PODS, mirror)
@@ -83,6 +85,35 @@ def test_it_goes_on_after_the_api_server_was_killed_and_its_history_compacted(
         wait_for(lambda: mirror.get(f"{namespace}/new") == packed(new))
         wait_for(lambda: f"{namespace}/gone" not in mirror)
         wait_for(lambda: watch.trouble is None)  # the list is told before it is said that all is well
+
+
+def test_it_goes_on_after_etcd_was_restored_to_an_earlier_day(
+    control_plane: ControlPlane, keeper: Keeper
+) -> None:
+    """The versions begin again from there: for long, nothing is newer than what was seen before."""
+    cluster = ControlPlane(control_plane.programs, keeper)  # for the others' controllers would not go on
+    with contextlib.closing(cluster):
+        cluster.start()
+        gone = pod(cluster, "default", "gone")
+        cluster.kill9_apiserver()
+        cluster.etcd.kill9()
+        shutil.copytree(cluster.folder / "etcd", cluster.folder / "backup")
+        cluster.start()
+        for number in range(20):
+            pod(cluster, "default", f"later-{number}")
+        delete_pod(cluster, "default", "gone")
+        with contextlib.closing(Api.connect(cluster.kubeconfig)) as api, following(api) as (watch, mirror):
+            assert "default/later-0" in mirror and "default/gone" not in mirror
+            cluster.kill9_apiserver()
+            cluster.etcd.kill9()
+            shutil.rmtree(cluster.folder / "etcd")
+            (cluster.folder / "backup").rename(cluster.folder / "etcd")
+            cluster.start()
+            new = pod(cluster, "default", "new")
+            wait_for(lambda: mirror.get("default/new") == packed(new))
+            assert mirror.get("default/gone") == packed(gone)
+            assert "default/later-0" not in mirror
+            wait_for(lambda: watch.trouble is None)
 
 
 def test_a_version_that_was_compacted_leads_to_a_new_list(
