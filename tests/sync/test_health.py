@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
+import pytest
+
+from ledger.errors import InvalidInput
 from sync.health import STALL, Health
 from sync.kube import Api
 from sync.lease import Lease
@@ -39,3 +42,19 @@ def test_who_leads_for_long_is_not_stuck(scene: Scene, api: Api) -> None:
     finally:
         stop.set()
         term.join()
+
+
+@pytest.mark.parametrize("name", ["IPAM_LEDGER_SWEEP_SECONDS", "IPAM_LEDGER_LEASE_RENEW_SECONDS"])
+def test_no_part_may_pause_for_as_long_as_one_that_is_stuck(name: str) -> None:
+    lasting = {"IPAM_LEDGER_LEASE_SECONDS": "3600"}
+    assert from_environment({**lasting, name: "600"})
+    with pytest.raises(InvalidInput, match=name):
+        from_environment({**lasting, name: str(STALL)})
+
+
+def test_a_lease_is_renewed_before_it_ends() -> None:
+    """Else each term would end by itself, and begin again with everything that there is to list."""
+    short = {"IPAM_LEDGER_LEASE_SECONDS": "12"}
+    with pytest.raises(InvalidInput, match="IPAM_LEDGER_LEASE_RENEW_SECONDS: must be less than"):
+        from_environment(short)
+    assert from_environment({**short, "IPAM_LEDGER_LEASE_RENEW_SECONDS": "4"}).lease.renew == 4
