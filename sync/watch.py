@@ -98,10 +98,11 @@ class Watch:
         self._interrupted = False
 
     def cycle(self) -> str:
-        """List if we do not know where we stand, else watch until the stream ends. Raises KubeError."""
+        """List if we do not know where we stand; then watch until the stream ends. Raises KubeError."""
         try:
+            # One cycle: a list that goes well is no end of the trouble, if each watch after it is refused.
             if self._version is None:
-                return self._list()
+                self._version = self._list()
             return self._watch(self._version)
         except Gone as error:
             self._version = None
@@ -127,14 +128,14 @@ class Watch:
     def _list(self) -> str:
         began = time.monotonic()
         self._sink.begin()
-        version = None
+        version = ""
         for items, version in self._api.pages(self.resource):  # noqa: B007
             for raw in items:
                 self._sink.add(raw)
         count = self._sink.done()
-        self._version = version
         self._is(None)
-        return f"listed {count} {self.resource.name} in {time.monotonic() - began:.2f} s"
+        log.info("listed %d %s in %.2f s", count, self.resource.name, time.monotonic() - began)
+        return version
 
     def _watch(self, version: str) -> str:
         # A range and not a number: the watches of a fleet must not all end at one moment.
