@@ -103,6 +103,16 @@ def test_what_the_ledger_refuses_changes_nothing_and_is_said_on_the_object(scene
     wait_for(lambda: scene.ready("twin"))
 
 
+def test_what_was_refused_is_taken_once_nothing_stands_in_its_way(scene: Scene) -> None:
+    scene.sync()
+    scene.pool()
+    wait_for(scene.ready)
+    scene.pool("twin")
+    wait_for(lambda: scene.condition("Ready", "twin").get("reason") == "Overlap")
+    scene.cluster.kubectl("delete", "ippool", "pool", "--timeout=60s")
+    wait_for(lambda: scene.ready("twin"))
+
+
 def test_a_pool_that_only_the_ledger_has_is_left_alone_and_reported(scene: Scene) -> None:
     scene.book.apply_pool(pools.from_spec("by-hand", {"ipPoolSubs": [{"range": "10.1.0.0/24"}]}))
     worker = scene.sync()
