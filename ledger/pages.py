@@ -36,11 +36,12 @@ def metrics(registry: CollectorRegistry) -> Page:
 
 
 def host_and_port(listen: str) -> tuple[str, int]:
-    """``host:port``, where no host means all addresses. Raises InvalidInput."""
+    """``host:port``, where no host means all addresses, of both families. Raises InvalidInput."""
     host, _, port = listen.rpartition(":")
     if not (port.isascii() and port.isdigit() and int(port) < 65_536):
         raise InvalidInput("listen", listen, "must be host:port")
-    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - as no host was named
+    every = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104 - as no host was named
+    return host.strip("[]") or every, int(port)
 
 
 @contextmanager
@@ -54,6 +55,10 @@ def served(pages: Mapping[str, Callable[[], Page]], listen: str | None) -> Itera
         return
     address = host_and_port(listen)
     there = f"no such page; there are {', '.join(sorted(pages))}\n".encode()
+
+    class Server(ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        daemon_threads = True
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

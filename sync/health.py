@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 STALL = 900.0
-"""Seconds without a word from a part after which it counts as stuck."""
+"""Seconds without a word from a part after which it counts as stuck. No part pauses as long as that when all is well."""
 
 
 class Health:
     """What is wrong now, part by part."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.role = "starting"
+        self._clock = clock
         self._lock = threading.Lock()
         self._troubles: dict[str, str] = {"lead": "nothing is known yet"}
         self._heard: dict[str, float] = {}
@@ -21,12 +23,12 @@ class Health:
     def well(self, part: str) -> None:
         with self._lock:
             self._troubles.pop(part, None)
-            self._heard[part] = time.monotonic()
+            self._heard[part] = self._clock()
 
     def trouble(self, part: str, why: str) -> None:
         with self._lock:
             self._troubles[part] = why
-            self._heard[part] = time.monotonic()
+            self._heard[part] = self._clock()
 
     def forget(self) -> None:
         """A term is over: its parts do not run any more."""
@@ -36,7 +38,7 @@ class Health:
 
     def live(self) -> list[str]:
         """The parts that are stuck: only a restart can help."""
-        now = time.monotonic()
+        now = self._clock()
         with self._lock:
             return [
                 f"{part} has not moved for {now - at:.0f} s"

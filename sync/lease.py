@@ -35,6 +35,11 @@ class LeaseSettings:
     """Seconds between renewals: six requests a minute. The leader stops by itself when two in a row failed,
     well before another may start."""
 
+    @property
+    def leads(self) -> float:
+        """Seconds for which a renewal makes a leader."""
+        return self.duration * 0.75
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -116,7 +121,7 @@ class Lease:
             raise
         self._seen = (Record.from_raw(self._object), began)
         # Counted from before the request was sent: others count from after it was written. Two renewals may fail.
-        self._until = began + self.settings.duration * 0.75
+        self._until = began + self.settings.leads
         return True
 
     def release(self) -> None:
@@ -152,12 +157,13 @@ class Lease:
         }
 
 
-def keep(lease: Lease, stop: threading.Event) -> None:
-    """Renew while we lead; return when we do not any more, or are asked to stop."""
+def keep(lease: Lease, stop: threading.Event, renewed: Callable[[], object]) -> None:
+    """Renew while we lead, and tell ``renewed``; return when we do not any more, or are asked to stop."""
     pause = lease.settings.renew
     while not stop.wait(pause) and lease.leading:
         try:
             lease.step()
+            renewed()
             pause = lease.settings.renew
         except KubeError as error:
             log.warning("the lease could not be renewed: %s", error)

@@ -105,7 +105,7 @@ def command(
     \b
     Examples:
       ipam-ledger sync --kubeconfig ~/.kube/config
-      ipam-ledger sync --db postgresql+psycopg://ipam_sync@db.example.net/ipam --listen 0.0.0.0:8080
+      ipam-ledger sync --db postgresql+psycopg://ipam_sync@db.example.net/ipam --listen :8080
       ipam-ledger sync --seal-key /etc/ipam-ledger/seal.key
 
     Exit status: 0 ended when told to, 1 the ledger or the API server cannot be used, 2 wrong usage.
@@ -207,7 +207,7 @@ def compete(
     metrics.term = term
     log.info("leading as %s", lease.me)
     try:
-        keep(lease, stop)
+        keep(lease, stop, lambda: health.well("lead"))
     finally:
         metrics.term = None
         over.set()

@@ -60,9 +60,8 @@ def pool_commands(seen: IPPool, in_ledger: PoolSpec | None) -> tuple[Command, ..
     """What to do about one IPPool. The finalizer comes first, so that no pool is in use without one."""
     ours = FINALIZER in seen.meta.finalizers
     if seen.meta.deleting:
-        if not ours:
-            return ()
-        return (Delete(), RemoveFinalizer()) if in_ledger else (RemoveFinalizer(),)
+        # Also where our picture has no such pool: it may be late, and then nobody would delete the pool any more.
+        return (Delete(), RemoveFinalizer()) if ours else ()
     try:
         spec = pools.from_object(seen.raw)
     except InvalidInput as error:

@@ -80,13 +80,18 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> SyncSettings:
     def given(**values: Any) -> dict[str, Any]:
         return {key: value for key, value in values.items() if value is not None}
 
+    # Pauses of ten minutes at most: of a part that is silent for longer, the probe says that it is stuck.
     base = SyncSettings()
     namespace = environ.get("IPAM_LEDGER_NAMESPACE") or _own_namespace()
+    lease = replace(
+        base.lease, **given(namespace=namespace, duration=number("LEASE_SECONDS", 3, 3600, float),
+                            renew=number("LEASE_RENEW_SECONDS", 1, 600, float)),
+    )  # fmt: skip
+    if lease.renew >= lease.leads:
+        why = f"must be less than three quarters of IPAM_LEDGER_LEASE_SECONDS, which is {lease.duration:g}"
+        raise InvalidInput("IPAM_LEDGER_LEASE_RENEW_SECONDS", lease.renew, why)
     return SyncSettings(
-        lease=replace(
-            base.lease, **given(namespace=namespace, duration=number("LEASE_SECONDS", 3, 3600, float),
-                                renew=number("LEASE_RENEW_SECONDS", 1, 1200, float)),
-        ),
+        lease=lease,
         limits=replace(
             base.limits, **given(grace=number("RECLAIM_GRACE", 0, 86_400, float),
                                  share=number("RECLAIM_SHARE", 0, 1, float),
@@ -95,7 +100,7 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> SyncSettings:
         pace=replace(
             base.pace, **given(follow=number("FOLLOW_SECONDS", 0.05, 60, float),
                                status=number("STATUS_SECONDS", 0.1, 60, float),
-                               sweep=number("SWEEP_SECONDS", 0.2, 3600, float)),
+                               sweep=number("SWEEP_SECONDS", 0.2, 600, float)),
         ),
         seal=replace(
             base.seal, **given(key=file("IPAM_LEDGER_KEY"),

@@ -98,16 +98,20 @@ class Watch:
         self._interrupted = False
 
     def cycle(self) -> str:
-        """List if we do not know where we stand, else watch until the stream ends. Raises KubeError."""
+        """List if we do not know where we stand; then watch until the stream ends. Raises KubeError."""
         try:
+            # One cycle: a list that goes well is no end of the trouble, if each watch after it is refused.
             if self._version is None:
-                return self._list()
+                self._version = self._list()
             return self._watch(self._version)
         except Gone as error:
             self._version = None
             self._is(str(error))
             return f"{self.resource.name}: what we had is too old ({error.message}); listing again"
         except KubeError as error:
+            # List again: behind an outage may be an etcd that was restored to an earlier day. What we had is then not too
+            # old but too new, and a watch from there says nothing until it has caught up.
+            self._version = None
             self._is(str(error))
             raise
 
@@ -124,14 +128,14 @@ class Watch:
     def _list(self) -> str:
         began = time.monotonic()
         self._sink.begin()
-        version = None
+        version = ""
         for items, version in self._api.pages(self.resource):  # noqa: B007
             for raw in items:
                 self._sink.add(raw)
         count = self._sink.done()
-        self._version = version
         self._is(None)
-        return f"listed {count} {self.resource.name} in {time.monotonic() - began:.2f} s"
+        log.info("listed %d %s in %.2f s", count, self.resource.name, time.monotonic() - began)
+        return version
 
     def _watch(self, version: str) -> str:
         # A range and not a number: the watches of a fleet must not all end at one moment.

@@ -18,6 +18,10 @@ from sync.worker.pictures import Pictures
 
 log = logging.getLogger(__name__)
 
+AGAIN = 30.0
+"""Seconds until what was refused is tried again: another pool's range or an address may be free by then, of which no change
+of this object would tell."""
+
 
 class IPPools:
     """``refusals``: what stands between an object and the ledger now; ``observed``: the generations that were looked at."""
@@ -59,6 +63,7 @@ class IPPools:
             self.refusals.pop(key.pool, None)
         else:
             self.refusals[key.pool] = refusal
+            self._agenda.pool(key.pool, AGAIN)
         self.observed[key.pool] = seen.meta.generation
         self._agenda.status(key.pool)
 

@@ -71,6 +71,9 @@ class Pictures:
                     self._note_loose(event, picture)
                     if event.kind.of_pool:
                         self._agenda.pool(event.pool)
+                        for pool, ip in self._loose:
+                            if pool == event.pool:
+                                self._agenda.retain(pool, ip)  # whom it retains for may have changed
             self._position = self._follower.position
         for name in touched:
             self._agenda.status(name)

@@ -46,6 +46,17 @@ def test_a_pool_in_use_is_kept_until_its_last_address_is_back(scene: Scene) -> N
     assert scene.events()[-1][0] == "PoolDeleted"
 
 
+def test_a_pool_that_is_deleted_before_the_worker_saw_it_in_the_ledger_is_deleted_there_too(
+    scene: Scene,
+) -> None:
+    worker = scene.sync(FOLLOW_SECONDS="60")
+    wait_for(lambda: "follow: started" in worker.process.output())
+    scene.pool()
+    wait_for(scene.events)
+    scene.cluster.kubectl("delete", "ippool", "pool", "--timeout=60s")
+    assert [kind for kind, *_ in scene.events()] == ["PoolCreated", "PoolDeleted"]
+
+
 def test_what_the_ledger_refuses_changes_nothing_and_is_said_on_the_object(scene: Scene) -> None:
     scene.sync(RECLAIM_GRACE="3600")
     scene.pool()
@@ -89,6 +100,16 @@ def test_what_the_ledger_refuses_changes_nothing_and_is_said_on_the_object(scene
     scene.pool()
     wait_for(scene.ready)
     scene.pool("twin", addressSpace="default", sub={"range": "10.7.0.0/24"})
+    wait_for(lambda: scene.ready("twin"))
+
+
+def test_what_was_refused_is_taken_once_nothing_stands_in_its_way(scene: Scene) -> None:
+    scene.sync()
+    scene.pool()
+    wait_for(scene.ready)
+    scene.pool("twin")
+    wait_for(lambda: scene.condition("Ready", "twin").get("reason") == "Overlap")
+    scene.cluster.kubectl("delete", "ippool", "pool", "--timeout=60s")
     wait_for(lambda: scene.ready("twin"))
 
 

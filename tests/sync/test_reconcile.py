@@ -49,7 +49,7 @@ def seen(**more: Any) -> IPPool:
         (seen(finalizers=[FINALIZER]), KNOWN, ()),
         (seen(finalizers=[FINALIZER]), OTHER, (Apply(KNOWN),)),
         (seen(finalizers=[FINALIZER], deletionTimestamp="t"), KNOWN, (Delete(), RemoveFinalizer())),
-        (seen(finalizers=[FINALIZER], deletionTimestamp="t"), None, (RemoveFinalizer(),)),
+        (seen(finalizers=[FINALIZER], deletionTimestamp="t"), None, (Delete(), RemoveFinalizer())),
         (seen(finalizers=["other"], deletionTimestamp="t"), KNOWN, ()),
     ],
 )

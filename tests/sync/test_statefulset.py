@@ -186,6 +186,21 @@ def test_a_pool_may_retain_nothing(scene: Scene, kubelet: Kubelet) -> None:
     scene.cluster.start_controllers()
 
 
+def test_a_pool_that_retains_no_longer_lets_go_of_what_it_held(scene: Scene, kubelet: Kubelet) -> None:
+    stateful(scene, 2)
+    before = kubelet.until("web-0", "web-1")
+    scene.cluster.controllers.kill9()
+    remove(scene, "web-1")
+    kubelet.until("web-0")
+    wait_for(lambda: states(scene) == [1, 1, 2])
+    scene.pool(sub={"range": "10.9.0.1-10.9.0.4/24"}, retainFor=[])
+    wait_for(lambda: states(scene) == [1, 0, 3])
+    why = "the pool retains no StatefulSet's addresses any more"
+    assert scene.events()[-1] == ("Freed", before["web-1"], "web-1", why)
+    stateful(scene, 0)
+    scene.cluster.start_controllers()
+
+
 def test_on_a_full_pool_nobody_is_quicker_than_the_pod_that_comes_back(scene: Scene) -> None:
     """Between the DEL and the sync worker's word the agent itself keeps the address, for a minute at most."""
     worker = scene.sync()

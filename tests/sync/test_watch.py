@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from sync import kube
 from sync.errors import ApiAway, Gone, NotFound, Refused
-from sync.kube import PODS, Api
+from sync.kube import PODS, Api, Resource
 from sync.watch import Backoff, Mirror, Watch, forever, packed, read_pod
 from tests.servers.apiserver import ControlPlane
+from tests.servers.keeper import Keeper
 from tests.sync.scene import delete_pod, pod, set_phase, wait_for
 
 
-@contextmanager
+@contextlib.contextmanager
 def following(api: Api) -> Iterator[tuple[Watch, Mirror[bytes]]]:
     mirror: Mirror[bytes] = Mirror(read_pod)
     watch = Watch(api, PODS, mirror)
@@ -85,6 +87,55 @@ def test_it_goes_on_after_the_api_server_was_killed_and_its_history_compacted(
         wait_for(lambda: watch.trouble is None)  # the list is told before it is said that all is well
 
 
+def test_it_goes_on_after_etcd_was_restored_to_an_earlier_day(
+    control_plane: ControlPlane, keeper: Keeper
+) -> None:
+    """The versions begin again from there: for long, nothing is newer than what was seen before."""
+    cluster = ControlPlane(control_plane.programs, keeper)  # for the others' controllers would not go on
+    with contextlib.closing(cluster):
+        cluster.start()
+        gone = pod(cluster, "default", "gone")
+        cluster.kill9_apiserver()
+        cluster.etcd.kill9()
+        shutil.copytree(cluster.folder / "etcd", cluster.folder / "backup")
+        cluster.start()
+        for number in range(20):
+            pod(cluster, "default", f"later-{number}")
+        delete_pod(cluster, "default", "gone")
+        with contextlib.closing(Api.connect(cluster.kubeconfig)) as api, following(api) as (watch, mirror):
+            assert "default/later-0" in mirror and "default/gone" not in mirror
+            cluster.kill9_apiserver()
+            cluster.etcd.kill9()
+            shutil.rmtree(cluster.folder / "etcd")
+            (cluster.folder / "backup").rename(cluster.folder / "etcd")
+            cluster.start()
+            new = pod(cluster, "default", "new")
+            wait_for(lambda: mirror.get("default/new") == packed(new))
+            assert mirror.get("default/gone") == packed(gone)
+            assert "default/later-0" not in mirror
+            wait_for(lambda: watch.trouble is None)
+
+
+def test_a_list_is_no_success_where_no_watch_follows(cluster: ControlPlane, namespace: str) -> None:
+    """Else everything would be listed again at once, as fast as the API server can."""
+    cluster.kubectl("create", "serviceaccount", "lister", "-n", namespace)
+    cluster.kubectl("create", "role", "lister", "-n", namespace, "--verb=list", "--resource=pods")
+    account = f"{namespace}:lister"
+    cluster.kubectl(
+        "create", "rolebinding", "lister", "-n", namespace, "--role=lister", f"--serviceaccount={account}"
+    )
+    pod(cluster, namespace, "p")
+    mirror: Mirror[bytes] = Mirror(read_pod)
+    here = Resource("pods", f"/api/v1/namespaces/{namespace}/pods", metadata_only=True)
+    with contextlib.closing(Api.connect(cluster.kubeconfig_for(namespace, "lister"))) as api:
+        watch = Watch(api, here, mirror)
+        for _ in range(2):
+            with pytest.raises(Refused, match="cannot watch"):
+                watch.cycle()
+            assert f"{namespace}/p" in mirror
+            assert "cannot watch" in str(watch.trouble)
+
+
 def test_a_version_that_was_compacted_leads_to_a_new_list(
     cluster: ControlPlane, api: Api, namespace: str
 ) -> None:
@@ -97,10 +148,10 @@ def test_a_version_that_was_compacted_leads_to_a_new_list(
         for change in api.watch(PODS, old, seconds=5):
             Watch(api, PODS, Mirror(read_pod))._apply(change)
     mirror: Mirror[bytes] = Mirror(read_pod)
-    watch = Watch(api, PODS, mirror)
+    watch = Watch(api, PODS, mirror, seconds=2)
     watch._version = old
     assert "listing again" in watch.cycle()
-    assert watch.cycle().startswith("listed")
+    assert watch.cycle().startswith("watched")
     assert f"{namespace}/p" in mirror
 
 
