@@ -73,10 +73,6 @@ def served(pages: Mapping[str, Callable[[], Page]], listen: str | None) -> Itera
         def log_message(self, format: str, *args: Any) -> None:
             """Probes come every few seconds; nobody wants to read of each."""
 
-    class Server(ThreadingHTTPServer):
-        address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        daemon_threads = True
-
     try:
         server = Server(address, Answer)
     except OSError as error:
