@@ -60,6 +60,12 @@ def served(pages: Mapping[str, Callable[[], Page]], listen: str | None) -> Itera
         address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         daemon_threads = True
 
+        def server_bind(self) -> None:
+            if self.address_family == socket.AF_INET6:
+                # "::" is both families, whatever net.ipv6.bindv6only says
+                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            super().server_bind()
+
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked = pages.get(self.path.split("?")[0])

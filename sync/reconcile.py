@@ -50,7 +50,6 @@ class Refusal:
 
     reason: str
     message: str
-    generation: int = 0
 
 
 Command = AddFinalizer | Apply | Delete | RemoveFinalizer | Refusal
@@ -65,14 +64,13 @@ def pool_commands(seen: IPPool, in_ledger: PoolSpec | None) -> tuple[Command, ..
     try:
         spec = pools.from_object(seen.raw)
     except InvalidInput as error:
-        return (refusal_of(error, seen.meta.generation),)
+        return (refusal_of(error),)
     if in_ledger is None and (claims := seen.claims):
         return (
             Refusal(
                 LOST,
                 f"this object shows {claims} addresses in use, but the ledger does not know the pool; nothing is given "
                 "out until that is settled: run `ipam-ledger restore --from-cluster`",
-                seen.meta.generation,
             ),
         )
     out: list[Command] = [] if ours else [AddFinalizer()]
@@ -81,7 +79,7 @@ def pool_commands(seen: IPPool, in_ledger: PoolSpec | None) -> tuple[Command, ..
     return tuple(out)
 
 
-def refusal_of(error: LedgerError, generation: int) -> Refusal:
+def refusal_of(error: LedgerError) -> Refusal:
     """The condition that an error of the book means to whoever wrote the object."""
     for kind, reason in (
         (InvalidInput, "InvalidSpec"),
@@ -89,8 +87,8 @@ def refusal_of(error: LedgerError, generation: int) -> Refusal:
         (PoolInUse, "AddressesInUse"),
     ):
         if isinstance(error, kind):
-            return Refusal(reason, str(error), generation)
-    return Refusal("Refused", str(error), generation)
+            return Refusal(reason, str(error))
+    return Refusal("Refused", str(error))
 
 
 def only_in_ledger(known: Iterable[str], seen: Collection[str]) -> list[str]:

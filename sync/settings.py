@@ -31,7 +31,8 @@ class Pace:
     """Seconds between two patches of one pool's status: two a second at most, however busy the pool is."""
 
     sweep: float = 30.0
-    """Seconds between two rounds of looking for owners that have ended without a DEL."""
+    """Seconds between two rounds of looking for owners that have ended without a DEL, and two tries of a pool that was
+    refused."""
 
     due: float = 5.0
     """Seconds between two rounds of freeing addresses whose cooling or hold is over."""

@@ -18,20 +18,21 @@ from sync.worker.pictures import Pictures
 
 log = logging.getLogger(__name__)
 
-AGAIN = 30.0
-"""Seconds until what was refused is tried again: another pool's range or an address may be free by then, of which no change
-of this object would tell."""
-
 
 class IPPools:
-    """``refusals``: what stands between an object and the ledger now; ``observed``: the generations that were looked at."""
+    """``refusals``: what stands between an object and the ledger now; ``observed``: the generations that were looked at.
+
+    ``again``: seconds until what was refused is tried again. Another pool's range or an address may be free by then, of which
+    no change of this object would tell.
+    """
 
     def __init__(
-        self, api: Api, book: Book, agenda: Agenda, pictures: Pictures, seen: Mirror[IPPool]
+        self, api: Api, book: Book, agenda: Agenda, pictures: Pictures, seen: Mirror[IPPool], again: float
     ) -> None:
         self.refusals: dict[str, Refusal] = {}
         self.observed: dict[str, int] = {}
         self._api, self._book, self._agenda, self._pictures, self._seen = api, book, agenda, pictures, seen
+        self._again = again
         self._strangers: list[str] = []
 
     def get(self, name: str) -> IPPool | None:
@@ -63,7 +64,7 @@ class IPPools:
             self.refusals.pop(key.pool, None)
         else:
             self.refusals[key.pool] = refusal
-            self._agenda.pool(key.pool, AGAIN)
+            self._agenda.pool(key.pool, self._again)
         self.observed[key.pool] = seen.meta.generation
         self._agenda.status(key.pool)
 
@@ -84,8 +85,8 @@ class IPPools:
             return None
         except LedgerError as error:
             if isinstance(error, PoolInUse) and isinstance(command, reconcile.Delete):
-                return Refusal("AddressesInUse", f"deletion waits: {error}", seen.meta.generation)
-            return reconcile.refusal_of(error, seen.meta.generation)
+                return Refusal("AddressesInUse", f"deletion waits: {error}")
+            return reconcile.refusal_of(error)
         return None
 
     def _finalizers(self, seen: IPPool, wanted: tuple[str, ...]) -> IPPool:

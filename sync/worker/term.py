@@ -52,7 +52,7 @@ class Term:
         pods_watch = watch(PODS, pods)
         self._watches = watch(IPPOOLS, pools), pods_watch, watch(STATEFULSETS, sets)
 
-        self._ippools = IPPools(api, book, agenda, pictures, pools)
+        self._ippools = IPPools(api, book, agenda, pictures, pools, pace.sweep)
         self.sweeping = sweeping = Sweeping(api, book, settings.limits, agenda, pods, pods_watch, leading)
         notices = Notices(api, book.actor, pace.notice)
         status = Status(agenda, pictures, self._ippools, sweeping, notices, leading)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
@@ -75,23 +74,6 @@ def test_probes_answer_and_other_paths_are_named(
     _, ask = agent
     assert ask("/healthz") == ask("/readyz?verbose") == (200, "ok\n")
     assert ask("/") == (404, "no such page; there are /healthz, /metrics, /readyz\n")
-
-
-@pytest.mark.parametrize("host", ["::1", "[::1]"])
-def test_an_ipv6_address_may_be_listened_on(sqlite_url: str, keeper: Keeper, host: str) -> None:
-    """The manifest writes a node's address without brackets."""
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError as error:
-        pytest.skip(f"no IPv6 on the loopback interface: {error}")
-    port = free_port()
-    running = Agent(sqlite_url, keeper=keeper, options=["--listen", f"{host}:{port}"])
-    try:
-        running.start()
-        assert page(port, "/healthz", "[::1]") == (200, "ok\n")
-    finally:
-        running.close()
 
 
 def test_a_port_that_is_taken_or_is_none_is_wrong_usage(

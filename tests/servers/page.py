@@ -8,10 +8,10 @@ import urllib.request
 from prometheus_client.parser import text_string_to_metric_families
 
 
-def page(port: int, path: str, host: str = "127.0.0.1") -> tuple[int, str]:
+def page(port: int, path: str) -> tuple[int, str]:
     """The HTTP status and the text."""
     try:
-        with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=30) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:

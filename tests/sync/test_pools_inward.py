@@ -104,7 +104,7 @@ def test_what_the_ledger_refuses_changes_nothing_and_is_said_on_the_object(scene
 
 
 def test_what_was_refused_is_taken_once_nothing_stands_in_its_way(scene: Scene) -> None:
-    scene.sync()
+    scene.sync(SWEEP_SECONDS="0.5")
     scene.pool()
     wait_for(scene.ready)
     scene.pool("twin")
