@@ -19,10 +19,10 @@ from ledger.errors import InvalidInput, LedgerCorrupt
 from ledger.events import Cursor
 from ledger.fence import raise_fence
 from ledger.files import replace_file
-from ledger.merkle import GrowingTree, NotProven, TileReader, consistency_path, root_at
+from ledger.merkle import GrowingTree, NotProven, consistency_path, root_at
 from ledger.merkle import verify_consistency as check_growth
 from ledger.note import SignerKey
-from ledger.store import Database, leaves, seals, stream
+from ledger.store import Database, Tx, leaves, seals, stream
 from ledger.store.database import Conflict
 from ledger.store.leaves import Leaves
 from ledger.words import counted
@@ -127,10 +127,8 @@ class Sealer:
         with self._database.read() as tx:
             if stream.foreign(tx):
                 raise LedgerCorrupt(f"nothing is sealed here: {stream.FOREIGN}")
-            size, cursor = seals.end(tx)
-            read = seals.tiles(tx)
-            self._check_signed(size, read, kept)
-            tree = GrowingTree.resume(size, read)
+            size, cursor = self._end(tx, kept)
+            tree = GrowingTree.resume(size, seals.tiles(tx))
         before = size
         with together(self._settled(cursor), threads=READERS) as settled:
             for found in settled:
@@ -175,9 +173,13 @@ class Sealer:
         """What is kept outside. Never asked within a transaction: that may be a request to a server that is slow to answer."""
         return self._outside.read() if self._outside and self._key else None
 
-    def _check_signed(self, size: int, read: TileReader, kept: str | None) -> None:
-        """Raise WentBack unless the tree of ``size`` extends what was signed last, here and outside (``kept``)."""
-        for checkpoint in self._signed(kept):
+    def _end(self, tx: Tx, kept: str | None) -> tuple[int, Cursor]:
+        """Where the tree ends. Raises WentBack unless it extends what was signed last, here and outside (``kept``)."""
+        # What was signed first: what another sealer signs behind this look is no step back
+        signed = self._signed(tx, kept)
+        size, cursor = seals.end(tx)
+        read = seals.tiles(tx)
+        for checkpoint in signed:
             facts = {"signed": checkpoint.size, "size": size, "origin": checkpoint.origin}
             if checkpoint.size > size:
                 raise WentBack(
@@ -193,13 +195,13 @@ class Sealer:
                     f"the sealed history is not the one that was signed at {checkpoint.size:,} entries: {error}",
                     **facts,
                 ) from error
+        return size, cursor
 
-    def _signed(self, kept: str | None) -> list[Checkpoint]:
+    def _signed(self, tx: Tx, kept: str | None) -> list[Checkpoint]:
         """The newest checkpoints: of our key in the database and outside, and (unverified) of a key before ours."""
         key = self._key
-        with self._database.read() as tx:
-            stored = seals.newest_checkpoint(tx, key.name) if key else None
-            newest = seals.newest_checkpoint(tx)
+        stored = seals.newest_checkpoint(tx, key.name) if key else None
+        newest = seals.newest_checkpoint(tx)
         heads = [(row.origin, claimed(row.note, row.size)) for row in (stored, newest) if row]
         if key is None:
             return [head for _, head in heads]
@@ -219,10 +221,9 @@ class Sealer:
         kept = self._kept()
         try:
             with self._database.begin() as tx:
-                size, _ = seals.end(tx)
+                size, _ = self._end(tx, kept)
                 if size != tree.size:
                     return None  # another sealer went on; it signs
-                self._check_signed(size, seals.tiles(tx), kept)
                 stored = seals.newest_checkpoint(tx, name)
                 if stored is None or stored.size < size:
                     root = tree.root()

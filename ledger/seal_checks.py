@@ -29,13 +29,17 @@ BATCHES = 128
 
 
 def checks(keys: Sequence[VerifierKey] = (), outside: Outside | None = None) -> tuple[Check, ...]:
-    """``keys``: whose signatures are known; those of others are not checked. ``outside``: where a checkpoint is kept."""
+    """``keys``: whose signatures are known; those of others are not checked. ``outside``: where a checkpoint is kept.
+
+    That is read now, so that the ledger as ``verify`` sees it afterwards has all that it covers.
+    """
+    kept = _kept(outside)
     return (
         Check("seals", "every sealed event is what was sealed, in the order it was sealed", events),
         Check(
             "checkpoints",
             "every checkpoint signs this history and no other",
-            lambda tx, progress: checkpoints(tx, keys, outside),
+            lambda tx, progress: checkpoints(tx, keys, kept),
         ),
     )
 
@@ -209,19 +213,26 @@ def _intruders(seen: _Seen, settled: Iterator[int]) -> Iterator[Finding]:
             )
 
 
-def checkpoints(tx: Tx, keys: Sequence[VerifierKey], outside: Outside | None) -> Iterator[Finding]:
+def _kept(outside: Outside | None) -> str | InvalidInput | None:
+    try:
+        return outside.read() if outside else None
+    except InvalidInput as error:
+        return error
+
+
+def checkpoints(
+    tx: Tx, keys: Sequence[VerifierKey], kept: str | InvalidInput | None = None
+) -> Iterator[Finding]:
+    """``kept``: the checkpoint outside, or why it cannot be read."""
     size, _ = seals.end(tx)
     read = seals.tiles(tx)
     notes: list[tuple[str, str, tuple[str, int, bytes] | None]] = [
         (f"checkpoint of {c.size:,} entries", c.note, (c.origin, c.size, c.root))
         for c in seals.checkpoints(tx)
     ]
-    try:
-        kept = outside.read() if outside else None
-    except InvalidInput as error:
-        kept = None
-        yield Finding(f"checkpoint kept outside: {error}")
-    if kept is not None:
+    if isinstance(kept, InvalidInput):
+        yield Finding(f"checkpoint kept outside: {kept}")
+    elif kept is not None:
         notes.append(("checkpoint kept outside", kept, None))
     for name, note, columns in notes:
         try:

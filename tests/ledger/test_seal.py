@@ -19,7 +19,9 @@ from ledger.events import Attachment, Cursor, Owner
 from ledger.merkle import HASH, leaf_hash
 from ledger.note import SignerKey
 from ledger.seal import OutsideFile, Sealer, WentBack
+from ledger.seal_checks import checks
 from ledger.store import Database, seals, stream
+from ledger.verify import CHECKS, verify
 
 KEY = SignerKey("ledger.example/1", bytes(range(32)))
 POOL = {"apiVersion": "ipam.k8s.io/v1alpha1", "kind": "IPPool", "metadata": {"name": "p"},
@@ -129,6 +131,34 @@ def test_sealers_at_once_make_one_tree(book: Book, database: Database) -> None:
     with database.read() as tx:
         assert seals.end(tx)[0] == 701
         assert [c.size for c in seals.checkpoints(tx)] == [701]
+
+
+def test_another_sealer_that_gets_in_at_any_step_is_no_step_back_in_time(postgres_url: str) -> None:
+    mine, other = Database(postgres_url), Database(postgres_url)
+    book = Book(other, actor="test")
+    book.apply_pool(pools.from_object(POOL))
+    left, done = 0, 0
+
+    def after(_: object, __: object, statement: str, *rest: object) -> None:
+        nonlocal left
+        left -= not statement.startswith("INSERT")  # behind which nobody gets in before the commit
+        if left == 0:
+            write(book, done, 1)
+            Sealer(other, key=KEY).seal()
+
+    sa.event.listen(mine.engine, "after_cursor_execute", after)
+    while left <= 0:  # until the other's turn is behind the last statement of a cycle
+        done += 1
+        left = done
+        write(book, 1000 + done, 1)
+        Sealer(mine, key=KEY).seal()
+    assert done > 20
+    with other.read() as tx:
+        assert seals.end(tx)[0] == 1 + (done - 1) + done
+    assert fence.status(other) is None
+    assert verify(other, (*CHECKS, *checks([KEY.verifier]))).ok
+    mine.close()
+    other.close()
 
 
 def test_events_of_a_transaction_still_open_wait_for_the_next_seal(postgres_url: str) -> None:

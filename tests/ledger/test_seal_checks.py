@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from ledger.prove import NotSealed, prove, prove_growth
 from ledger.seal import OutsideFile, Sealer
 from ledger.seal_checks import checks
 from ledger.store import Database, seals
-from ledger.verify import verify
+from ledger.verify import Check, verify
 from tests.ledger.tamper import tamper
 from tests.ledger.test_seal import KEY, POOL, write
 
@@ -49,6 +49,19 @@ def test_an_honest_ledger_has_nothing_to_find(database: Database, tmp_path: Path
     outside = OutsideFile(tmp_path / "checkpoint")
     Sealer(database, key=KEY, outside=outside).seal()
     assert found(database, outside=outside) == []
+
+
+def test_what_is_signed_while_it_runs_is_no_step_back_in_time(database: Database, tmp_path: Path) -> None:
+    sealer = Sealer(database, key=KEY, outside=OutsideFile(tmp_path / "checkpoint"))
+    signed: list[str | None] = []
+
+    def meanwhile(_: Check) -> Callable[[int], None]:
+        signed.append(sealer.seal().note)
+        write(Book(database, actor="test"), 601 + len(signed), 1)
+        return lambda events: None
+
+    report = verify(database, checks([KEY.verifier], OutsideFile(tmp_path / "checkpoint")), begins=meanwhile)
+    assert report.ok and len(signed) == 2 and all(signed)
 
 
 def test_changed_events_are_named_whatever_was_changed(database: Database) -> None:
