@@ -5,19 +5,21 @@ Findings only; nothing is changed. A leak candidate is named with the evidence t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
 from ledger import pools
+from ledger.book import Book
 from ledger.errors import InvalidInput
 from ledger.events import Event, State
 from ledger.evidence import Evidence
 from ledger.follow import holders
 from ledger.pools import PoolSpec
 from ledger.store import Database, follow
-from sync.kube import ApiEvidence, reached
+from sync.kube import Api, ApiEvidence, reached
 from sync.survey import Survey, survey
 
 
@@ -57,21 +59,44 @@ class Finding:
         """Whether the check fails by it. A pool that only the ledger has may be meant so."""
         return self.kind not in (Kind.NO_OBJECT, Kind.UNSEEN)
 
+    @property
+    def subject(self) -> tuple[Kind, str, str | None, str | None]:
+        """What it is about, by which it is known again."""
+        return self.kind, self.pool, self.ip, self.owner
+
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "kind": self.kind.value}
 
 
+def _settle() -> None:
+    time.sleep(2.0)
+
+
 def against_cluster(
-    database: Database, specs: Iterable[PoolSpec], kubeconfig: str | None = None
+    database: Database, kubeconfig: str | None = None, *, settle: Callable[[], object] = _settle
 ) -> list[Finding]:
-    """Every finding, pools first. Raises NotReached, TryAgain."""
+    """Every finding, pools first. Raises NotReached, TryAgain.
+
+    What is found is looked for once more after ``settle``, and told if it is still there: a pod that ends shows its address
+    a little longer than the ledger, and a pool that was made this moment is in one of the two first.
+    """
+    with reached(kubeconfig) as api:
+        found = _look(database, api)
+        if not found:
+            return []
+        settle()
+        before = {each.subject for each in found}
+        return [each for each in _look(database, api) if each.subject in before]
+
+
+def _look(database: Database, api: Api) -> list[Finding]:
     with database.read() as tx:
         position = follow.newest_seq(tx)
-    with reached(kubeconfig) as api:
-        # The pods before the ledger: who gets an address in between is in the ledger, and no false alarm.
-        seen = survey(api)
-        held = list(holders(database, State.ALLOCATED))
-        return compare(seen, list(specs), held, ApiEvidence(api, patient=True), position)
+    # The pods before the ledger: who gets an address in between is in the ledger, and no false alarm.
+    seen = survey(api)
+    specs = [each.spec for each in Book(database, actor="").pools()]
+    held = list(holders(database, State.ALLOCATED))
+    return compare(seen, specs, held, ApiEvidence(api, patient=True), position)
 
 
 def compare(

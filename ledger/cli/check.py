@@ -48,7 +48,7 @@ def command(
     owners of one address, addresses whose cooling or hold is long over, and addresses of pods that have been
     seen since with another UID. With --evidence: addresses whose owners have ended. With --against-cluster: the same by
     the API server's word, running pods whose addresses the ledger does not know or has given to somebody else, and
-    pools that differ. Nothing is changed; `release` takes an address back. `verify` looks far deeper.
+    pools that differ; what is found so is looked for once more two seconds later, for a pod may just end. Nothing is changed; `release` takes an address back. `verify` looks far deeper.
 
     A replica that IPAM_LEDGER_READ_DB names is asked only where nothing outside is compared with it: it may be behind.
 
@@ -106,15 +106,12 @@ def _unanswered(failures: Mapping[str, int]) -> Iterator[dict[str, Any]]:
 
 
 def _against_cluster(database: Database, kubeconfig: str | None) -> Iterator[dict[str, Any]]:
-    from ledger.book import Book
-
     module, _, attribute = CLUSTER.partition(":")
     try:
         against: Any = getattr(import_module(module), attribute)
     except ModuleNotFoundError as error:
         raise click.ClickException(f"--against-cluster is not part of this installation: {error}") from error
-    specs = [each.spec for each in Book(database, actor="").pools()]
-    for found in against(database, specs, kubeconfig):
+    for found in against(database, kubeconfig):
         yield _row(str(found.kind), found.pool, found.ip, found.owner, found.why, bad=found.bad)
 
 

@@ -170,10 +170,9 @@ def _reclaim(book: Book, kubeconfig: str | None) -> set[tuple[str, str]]:
     from ledger.events import Kind, State
     from ledger.follow import holders
 
-    specs = [figures.spec for figures in book.pools()]
     versions = {(event.pool, event.ip): event.version for event in holders(book.database, State.ALLOCATED)}
     done = set()
-    for finding in import_module(CHECK).against_cluster(book.database, specs, kubeconfig):
+    for finding in import_module(CHECK).against_cluster(book.database, kubeconfig):
         version = versions.get((finding.pool, finding.ip))
         if finding.kind.value == "leak candidate" and version is not None:
             reason = f"behind the fence: {finding.why}"

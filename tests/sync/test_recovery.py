@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from sync.errors import NotReached
 from sync.objects import IPPool
 from sync.survey import RunningPod, Survey
 from tests.sync.pages import ippool
-from tests.sync.scene import POOLS, Scene, pod, wait_for
+from tests.sync.scene import POOLS, Scene, delete_pod, pod, wait_for
 
 
 @pytest.fixture
@@ -223,8 +223,8 @@ def test_the_ledger_and_the_cluster_are_compared(scene: Scene) -> None:
     free = next(f"10.9.0.{n}" for n in range(1, 11) if f"10.9.0.{n}" not in (fine, gone, taken))
     running(scene, "stranger", free)
 
-    specs = [each.spec for each in scene.book.pools()]
-    found = check.against_cluster(scene.database, specs, str(scene.cluster.kubeconfig))
+    kubeconfig = str(scene.cluster.kubeconfig)
+    found = check.against_cluster(scene.database, kubeconfig, settle=lambda: None)
     assert [(each.kind, each.pool, each.ip, each.owner) for each in found] == [
         (Kind.NO_OBJECT, "by-hand", None, None),
         (Kind.DIFFERS, "extra", None, None),
@@ -237,8 +237,22 @@ def test_the_ledger_and_the_cluster_are_compared(scene: Scene) -> None:
     assert leak.why == "pod not found"
     assert leak.to_json()["kind"] == "leak candidate"
     scene.cluster.request("PATCH", f"{POOLS}/pool/status", {"status": {"ledgerSeq": 10**6}})
-    later = check.against_cluster(scene.database, specs, str(scene.cluster.kubeconfig))
+    later = check.against_cluster(scene.database, kubeconfig, settle=lambda: None)
     assert [each.pool for each in later if each.kind is Kind.BEHIND] == ["pool"]
+
+
+def test_what_is_over_a_moment_later_is_no_finding(scene: Scene) -> None:
+    scene.book.apply_pool(pools.from_spec("pool", {"ipPoolSubs": [{"range": "10.9.0.0/24"}]}))
+    scene.pool()
+    for ip, name in (("10.9.0.7", "ends"), ("10.9.0.8", "stays")):
+        running(scene, name, ip)
+
+    def found(settle: Callable[[], object]) -> list[str | None]:
+        everything = check.against_cluster(scene.database, str(scene.cluster.kubeconfig), settle=settle)
+        return [each.ip for each in everything if each.kind is Kind.UNKNOWN]
+
+    assert found(lambda: None) == ["10.9.0.7", "10.9.0.8"]
+    assert found(lambda: delete_pod(scene.cluster, scene.namespace, "ends")) == ["10.9.0.8"]
 
 
 def test_who_cannot_ask_says_so(scene: Scene, tmp_path: Path) -> None:
@@ -246,4 +260,4 @@ def test_who_cannot_ask_says_so(scene: Scene, tmp_path: Path) -> None:
     with pytest.raises(NotReached, match="no way to the API server"):
         restore.from_cluster(nowhere)
     with pytest.raises(NotReached, match="no way to the API server"):
-        check.against_cluster(scene.database, [], nowhere)
+        check.against_cluster(scene.database, nowhere)

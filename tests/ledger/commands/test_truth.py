@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -114,32 +113,10 @@ def test_check_suspects_an_address_whose_pod_was_seen_since_with_another_uid(tol
     assert "got 10.10.0.1 of pool 'r' with another UID (new)" in suspect["why"]
 
 
-def test_check_asks_the_cluster_by_a_hook_found_by_name(told: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ledger.cli import check
-
-    asked: list[Any] = []
-
-    class Found:
-        kind, pool, ip, owner, why, bad = (
-            "two owners",
-            "p",
-            "10.8.0.1",
-            "default/b",
-            "the API server says so",
-            True,
-        )
-
-    def against(database: Database, specs: Any, kubeconfig: str | None) -> list[Found]:
-        asked.append(([spec.name for spec in specs], kubeconfig))
-        return [Found()]
-
-    import tests.ledger.cli as module
-
-    monkeypatch.setattr(module, "against", against, raising=False)
-    monkeypatch.setattr(check, "CLUSTER", "tests.ledger.cli:against")
-    found = told("check", "--against-cluster", "-o", "json", status=1).json["findings"]
-    assert [f["kind"] for f in found] == ["inconsistent", "two owners"] and asked == [(["p"], None)]
-    monkeypatch.setattr(check, "CLUSTER", "tests.no_such_module:against")
+def test_check_says_that_the_part_which_asks_a_cluster_is_missing(
+    told: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ledger.cli.check.CLUSTER", "tests.no_such_module:against")
     assert "not part of this installation" in told("check", "--against-cluster", status=1).err
 
 
