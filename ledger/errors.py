@@ -237,7 +237,7 @@ class Fenced(TryAgain):
 
 
 class Unfinished(TryAgain):
-    """An import into this database was interrupted; `ipam-ledger import` it again, and it goes on where it was."""
+    """An import into this database has not ended; if it was interrupted, `ipam-ledger import` it again, and it goes on where it was."""
 
 
 class LedgerCorrupt(LedgerError):
