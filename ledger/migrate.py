@@ -16,6 +16,9 @@ from ledger.schema import HEAD
 from ledger.store import Database
 from ledger.store.roles import ensure
 
+OLDEST = 14
+"""The oldest PostgreSQL that this program takes."""
+
 _one_at_a_time = Lock()  # Alembic's context is the process's; other processes meet at env.py's lock
 
 
@@ -36,7 +39,10 @@ def config() -> Config:
 
 
 def upgrade(database: Database, revision: str = HEAD) -> Upgrade:
-    """Migrate to ``revision`` under an advisory lock. Raises SchemaMismatch if the database is newer, DatabaseAway."""
+    """Migrate to ``revision`` under an advisory lock.
+
+    Raises SchemaMismatch if the database is newer or its PostgreSQL too old, DatabaseAway.
+    """
     before = database.revision()
     if before is not None and before > HEAD:
         raise SchemaMismatch(
@@ -44,6 +50,12 @@ def upgrade(database: Database, revision: str = HEAD) -> Upgrade:
             found=before, wanted=HEAD,
         )  # fmt: skip
     with _one_at_a_time, database.begin() as tx:
+        major = int((tx.connection.dialect.server_version_info or (0,))[0])
+        if not tx.sqlite and major < OLDEST:
+            raise SchemaMismatch(
+                f"{database.label} is on PostgreSQL {major}; ipam-ledger needs {OLDEST} or newer",
+                found=major, wanted=OLDEST,
+            )  # fmt: skip
         alembic = config()
         alembic.attributes["connection"] = tx.connection
         command.upgrade(alembic, revision)

@@ -41,6 +41,14 @@ def test_up_and_down_and_up_again(empty_db_url: str) -> None:
         assert catalog.of(fresh) == first
 
 
+def test_a_server_that_is_too_old_is_named(empty_postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrate, "OLDEST", 99)
+    with closing(Database(empty_postgres_url)) as fresh:
+        with pytest.raises(SchemaMismatch, match=r"is on PostgreSQL \d\d; ipam-ledger needs 99 or newer"):
+            migrate.upgrade(fresh)
+        assert catalog.of(fresh) == {}
+
+
 def test_twice_is_once(db_url: str) -> None:
     with closing(Database(db_url)) as migrated:
         before = catalog.of(migrated)

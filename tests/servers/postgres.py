@@ -26,11 +26,11 @@ import psycopg
 from psycopg import sql
 from sqlalchemy.engine import make_url
 
+from ledger.migrate import OLDEST
 from tests.servers import need
 from tests.servers.keeper import Keeper
 from tests.servers.process import DidNotStart, Process
 
-OLDEST = 14
 HOW = f"install PostgreSQL {OLDEST} or newer (Debian, Ubuntu: apt-get install postgresql)"
 SUPERUSER = "postgres"
 OWNER = "ledger_owner"
