@@ -203,6 +203,26 @@ def test_a_lost_cluster_gets_its_pools_from_the_ledger(scene: Scene) -> None:
     assert [(each.pool, each.became) for each in again] == [("p1", "unchanged"), ("p2", "differs")]
 
 
+def test_a_pool_that_the_api_server_refuses_keeps_no_other_from_being_written(scene: Scene) -> None:
+    for name in ("a", "b", "c"):
+        sub = {"range": f"10.{ord(name)}.0.0/24"}
+        scene.book.apply_pool(pools.from_spec(name, {"ipPoolSubs": [sub]}))
+    kubectl, account = scene.cluster.kubectl, f"{scene.namespace}:mender"
+    kubectl("create", "serviceaccount", "mender", "-n", scene.namespace)
+    for verb, names in (("create", ()), ("get", ("a", "c"))):
+        role, named = f"{scene.namespace}-{verb}", [f"--resource-name={name}" for name in names]
+        kubectl("create", "clusterrole", role, f"--verb={verb}", "--resource=ippools.ipam.k8s.io", *named)
+        kubectl("create", "clusterrolebinding", role, f"--clusterrole={role}", f"--serviceaccount={account}")
+    kubeconfig = str(scene.cluster.kubeconfig_for(scene.namespace, "mender"))
+    written = restore.to_cluster([each.spec for each in scene.book.pools()], kubeconfig)
+    assert [(each.pool, each.became) for each in written] == [
+        ("a", "created"),
+        ("b", "refused"),
+        ("c", "created"),
+    ]
+    assert [each.pool for each in written if each.why and "403 Forbidden" in each.why] == ["b"]
+
+
 # -- check --against-cluster
 
 
