@@ -5,9 +5,10 @@ Findings only; nothing is changed. A leak candidate is named with the evidence t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from ledger import pools
@@ -17,8 +18,9 @@ from ledger.evidence import Evidence
 from ledger.follow import holders
 from ledger.pools import PoolSpec
 from ledger.store import Database, follow
-from sync.kube import ApiEvidence, reached
-from sync.survey import Survey, survey
+from sync.errors import NotFound
+from sync.kube import Api, ApiEvidence, pod_path, reached
+from sync.survey import RunningPod, Survey, survey
 
 
 class Kind(StrEnum):
@@ -65,19 +67,27 @@ def against_cluster(
     database: Database, specs: Iterable[PoolSpec], kubeconfig: str | None = None
 ) -> list[Finding]:
     """Every finding, pools first. Raises NotReached, TryAgain."""
-    with database.read() as tx:
-        position = follow.newest_seq(tx)
     with reached(kubeconfig) as api:
-        # The pods before the ledger: who gets an address in between is in the ledger, and no false alarm.
+        # The cluster before the ledger: what happens in between is in the ledger, and no false alarm.
         seen = survey(api)
         held = list(holders(database, State.ALLOCATED))
-        return compare(seen, list(specs), held, ApiEvidence(api, patient=True), position)
+        with database.read() as tx:
+            position = follow.newest_seq(tx)
+        return compare(
+            seen, list(specs), held, ApiEvidence(api, patient=True), partial(_shows, api), position
+        )
 
 
 def compare(
-    seen: Survey, specs: list[PoolSpec], held: list[Event], evidence: Evidence, position: int
+    seen: Survey,
+    specs: list[PoolSpec],
+    held: list[Event],
+    evidence: Evidence,
+    shows: Callable[[RunningPod, str], bool],
+    position: int,
 ) -> list[Finding]:
-    """``held``: the newest event of each allocated address, read after the survey; ``position``: before it."""
+    """``held``: the newest event of each allocated address; ``position``: where the ledger ends; both read after the survey.
+    ``shows``: whether a pod shows an address at this moment, and is there to stay."""
     out = list(_pools(seen, {spec.name: spec for spec in specs}, position))
     by_ip = {(each.pool, each.ip): each for each in held}
     for holder in held:
@@ -106,6 +116,8 @@ def compare(
                 (each.owner.namespace, each.owner.pod) == (pod.namespace, pod.name) for each in known
             ):
                 continue
+            if not shows(pod, ip):
+                continue
             if known:
                 has = known[0].owner
                 other = (
@@ -119,6 +131,15 @@ def compare(
             else:
                 out.append(Finding(Kind.UNKNOWN, around[0].name, ip, pod.key, "the pod runs with it"))
     return out
+
+
+def _shows(api: Api, pod: RunningPod, ip: str) -> bool:
+    """A pod that ends gives its address back before it is gone, and perhaps since it was listed."""
+    try:
+        now = RunningPod.from_raw(api.call("GET", pod_path(pod.namespace, pod.name)))
+    except NotFound:
+        return False
+    return now is not None and not now.deleting and now.uid == pod.uid and ip in now.ips
 
 
 def _pools(seen: Survey, specs: dict[str, PoolSpec], position: int) -> Iterable[Finding]:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +25,7 @@ from sync.errors import NotReached
 from sync.objects import IPPool
 from sync.survey import RunningPod, Survey
 from tests.sync.pages import ippool
-from tests.sync.scene import POOLS, Scene, pod, wait_for
+from tests.sync.scene import POOLS, SUB, Scene, pod, wait_for
 
 
 @pytest.fixture
@@ -259,6 +263,42 @@ def test_the_ledger_and_the_cluster_are_compared(scene: Scene) -> None:
     scene.cluster.request("PATCH", f"{POOLS}/pool/status", {"status": {"ledgerSeq": 10**6}})
     later = check.against_cluster(scene.database, specs, str(scene.cluster.kubeconfig))
     assert [each.pool for each in later if each.kind is Kind.BEHIND] == ["pool"]
+
+
+def test_what_happens_while_the_cluster_is_read_is_no_finding(scene: Scene) -> None:
+    """The status that shows it is read before the ledger is: it is ahead of what the ledger had when the check began."""
+    scene.pool()
+    scene.book.apply_pool(pools.from_spec("pool", {"ipPoolSubs": [SUB]}))
+    position = len(scene.events())
+    scene.cluster.request("PATCH", f"{POOLS}/pool/status", {"status": {"ledgerSeq": position + 1}})
+    uid = running(scene, "new")
+    found: list[check.Finding] = []
+
+    def look() -> None:
+        specs = [each.spec for each in scene.book.pools()]
+        found.extend(check.against_cluster(scene.database, specs, str(scene.cluster.kubeconfig)))
+
+    checking = threading.Thread(target=look)
+    os.kill(scene.cluster.apiserver.pid, signal.SIGSTOP)
+    try:
+        checking.start()
+        time.sleep(1)  # it waits for the API server by now
+        scene.take("new", uid)
+    finally:
+        os.kill(scene.cluster.apiserver.pid, signal.SIGCONT)
+    checking.join()
+    assert found == []
+
+
+def test_a_pod_on_its_way_out_may_have_given_its_address_back_before_it_is_gone(scene: Scene) -> None:
+    scene.pool()
+    scene.book.apply_pool(pools.from_spec("pool", {"ipPoolSubs": [SUB]}))
+    specs = [each.spec for each in scene.book.pools()]
+    running(scene, "leaving", "10.9.0.1")
+    kubeconfig = str(scene.cluster.kubeconfig)
+    assert [each.kind for each in check.against_cluster(scene.database, specs, kubeconfig)] == [Kind.UNKNOWN]
+    scene.cluster.kubectl("delete", "pod", "leaving", "-n", scene.namespace, "--wait=false")
+    assert check.against_cluster(scene.database, specs, kubeconfig) == []
 
 
 def test_who_cannot_ask_says_so(scene: Scene, tmp_path: Path) -> None:
