@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ledger.errors import InvalidInput
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
+
+
+PATIENCE: Final = 30.0
+"""Seconds within which whoever connects has to ask, and to take the answer."""
 
 
 class Page(NamedTuple):
@@ -66,7 +71,14 @@ def served(pages: Mapping[str, Callable[[], Page]], listen: str | None) -> Itera
                 self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             super().server_bind()
 
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            # A probe that did not wait for the answer is no news.
+            if not isinstance(sys.exception(), (ConnectionError, TimeoutError)):
+                super().handle_error(request, client_address)
+
     class Answer(BaseHTTPRequestHandler):
+        timeout = PATIENCE
+
         def do_GET(self) -> None:
             asked = pages.get(self.path.split("?")[0])
             page = asked() if asked else Page(404, there)

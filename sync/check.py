@@ -90,19 +90,19 @@ def against_cluster(
 
 
 def _look(database: Database, api: Api) -> list[Finding]:
-    with database.read() as tx:
-        position = follow.newest_seq(tx)
-    # The pods before the ledger: who gets an address in between is in the ledger, and no false alarm.
+    # The cluster before the ledger: what happens in between is in the ledger, and no false alarm.
     seen = survey(api)
     specs = [each.spec for each in Book(database, actor="").pools()]
     held = list(holders(database, State.ALLOCATED))
+    with database.read() as tx:
+        position = follow.newest_seq(tx)
     return compare(seen, specs, held, ApiEvidence(api, patient=True), position)
 
 
 def compare(
     seen: Survey, specs: list[PoolSpec], held: list[Event], evidence: Evidence, position: int
 ) -> list[Finding]:
-    """``held``: the newest event of each allocated address, read after the survey; ``position``: before it."""
+    """``held``: the newest event of each allocated address; ``position``: where the ledger ends; both read after the survey."""
     out = list(_pools(seen, {spec.name: spec for spec in specs}, position))
     by_ip = {(each.pool, each.ip): each for each in held}
     for holder in held:
@@ -124,6 +124,8 @@ def compare(
             )
         )
     for pod in seen.pods.values():
+        if pod.deleting:  # it may have given back what it still shows
+            continue
         for ip in sorted(pod.ips):
             around = [spec for spec in specs if spec.sub_of(ip)]
             known = [by_ip[spec.name, ip] for spec in around if (spec.name, ip) in by_ip]

@@ -4,6 +4,7 @@
 
     KubeError              the base
     ├── ApiAway            no answer, a time-out, a 5xx, a 429: nothing is known; try again after ``after`` seconds
+    │   └── Silent         nothing came in time over a connection that was made
     └── Refused            the API server understood and said no: ``code``, ``reason``, ``message``
         ├── NotFound       404, said by the API server itself about an object (not by a proxy about a path)
         ├── Conflict       409: the object has changed since, or exists already
@@ -27,6 +28,10 @@ class ApiAway(KubeError):
     def __init__(self, message: str, *, after: float = 0.0) -> None:
         super().__init__(message)
         self.after = after
+
+
+class Silent(ApiAway):
+    """The API server said nothing for too long."""
 
 
 class Refused(KubeError):

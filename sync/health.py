@@ -21,13 +21,23 @@ class Health:
         self._heard: dict[str, float] = {}
 
     def well(self, part: str) -> None:
-        with self._lock:
-            self._troubles.pop(part, None)
-            self._heard[part] = self._clock()
+        self.note(part, None)
+        self._hear(part)
 
     def trouble(self, part: str, why: str) -> None:
+        self.note(part, why)
+        self._hear(part)
+
+    def note(self, part: str, why: str | None) -> None:
+        """What is wrong with a part, or None; of one that does not move by itself, so that its silence means nothing."""
         with self._lock:
-            self._troubles[part] = why
+            if why is None:
+                self._troubles.pop(part, None)
+            else:
+                self._troubles[part] = why
+
+    def _hear(self, part: str) -> None:
+        with self._lock:
             self._heard[part] = self._clock()
 
     def forget(self) -> None:

@@ -23,7 +23,7 @@ from urllib.parse import quote, urlencode
 from ledger.claims import Node
 from ledger.events import Event, rfc3339
 from ledger.pools import API_VERSION
-from sync.errors import ApiAway, Conflict, Gone, KubeError, NotFound, NotReached, Refused
+from sync.errors import ApiAway, Conflict, Gone, KubeError, NotFound, NotReached, Refused, Silent
 from sync.objects import NotAnObject, Pod, is_static_uid
 
 __all__ = ["Api", "ApiEvidence", "KubeError", "Resource", "Stream", "node_of", "reached", "refusal"]
@@ -163,9 +163,9 @@ class Api:
             query["continue"] = meta["continue"]
 
     def watch(self, resource: Resource, version: str, *, seconds: int, silence: float = 90.0) -> Stream:
-        """Everything that changes after ``version``, for about ``seconds``; the server's bookmarks break the silence every minute.
+        """Everything that changes after ``version``, for about ``seconds``; the server's bookmarks mostly break the silence every minute.
 
-        ``silence``: how long nothing at all may come before the connection counts as dead. Raises KubeError.
+        ``silence``: seconds without anything after which Silent is raised. Raises KubeError.
         """
         query: dict[str, str | int] = {
             "watch": "1",
@@ -296,7 +296,8 @@ def _in_our_words(host: str) -> Iterator[None]:
     try:
         yield
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise ApiAway(f"{host} cannot be reached: {type(error).__name__}: {error}") from error
+        kind = Silent if isinstance(error, urllib3.exceptions.ReadTimeoutError) else ApiAway
+        raise kind(f"{host} cannot be reached: {type(error).__name__}: {error}") from error
     except (ConfigException, ApiException) as error:
         raise ApiAway(f"no credentials for {host}: {error}") from error
 

@@ -92,8 +92,13 @@ class PoolPicture:
         return (self.capacity - self.count(State.FREE)) / self.capacity if self.capacity else 0.0
 
     @property
+    def size(self) -> int:
+        """Bytes that ``dynamicReservations`` would take, at most."""
+        return self._bytes + len(self._pods) * (_ENTRY + _NAMESPACE)
+
+    @property
     def truncated(self) -> bool:
-        return self._bytes + len(self._pods) * (_ENTRY + _NAMESPACE) > BUDGET
+        return self.size > BUDGET
 
     def reservations(self) -> dict[str, dict[str, str]]:
         """Namespace → pod → its address; of a pod with several, all of them, parted by commas."""

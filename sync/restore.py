@@ -16,7 +16,7 @@ from ledger.adoption.found import Found, Problem, Reading, placeholder
 from ledger.errors import InvalidInput
 from ledger.events import Attachment, Owner
 from ledger.pools import PoolSpec
-from sync.errors import Conflict, NotFound
+from sync.errors import Conflict, NotFound, Refused
 from sync.kube import IPPOOLS, MERGE, Api, pool_path, reached
 from sync.objects import FINALIZER, IPPool
 from sync.project import condition
@@ -44,7 +44,10 @@ def settled(kubeconfig: str | None = None) -> list[str]:
 def to_cluster(
     specs: Iterable[PoolSpec], kubeconfig: str | None = None, *, dry_run: bool = False
 ) -> list[Written]:
-    """Write the ledger's pools as IPPools where there are none. One that is there is left alone, whatever it says."""
+    """Write the ledger's pools as IPPools where there are none. One that is there is left alone, whatever it says.
+
+    One that the API server refuses keeps none of the others from being written. Raises NotReached.
+    """
     with reached(kubeconfig) as api:
         return [write(api, spec, dry_run=dry_run) for spec in specs]
 
@@ -150,14 +153,23 @@ def forget_positions(api: Api) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of one pool: "created", "unchanged" or "differs" (the object is there and says something else)."""
+    """What became of one pool: "created", "unchanged", "differs" (the object is there and says something else) or "refused"."""
 
     pool: str
     became: str
+    why: str | None = None
+    """What the API server said to one that it refused."""
 
 
 def write(api: Api, spec: PoolSpec, *, dry_run: bool = False) -> Written:
-    """Raises KubeError."""
+    """Raises ApiAway."""
+    try:
+        return _write(api, spec, dry_run=dry_run)
+    except Refused as error:
+        return Written(spec.name, "refused", str(error))
+
+
+def _write(api: Api, spec: PoolSpec, *, dry_run: bool) -> Written:
     try:
         there = IPPool.from_raw(api.call("GET", pool_path(spec.name)))
     except NotFound:
@@ -167,7 +179,7 @@ def write(api: Api, spec: PoolSpec, *, dry_run: bool = False) -> Written:
         try:
             api.call("POST", IPPOOLS.path, body, query=query)
         except Conflict:
-            return write(api, spec, dry_run=dry_run)
+            return _write(api, spec, dry_run=dry_run)
         return Written(spec.name, "created")
     try:
         same = pools.same(spec, pools.from_object(there.raw))

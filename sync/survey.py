@@ -33,13 +33,17 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class RunningPod:
-    """A pod that has not finished. ``interfaces`` is empty while it has no addresses, or shares its node's."""
+    """A pod that has not finished. ``interfaces`` is empty while it has no addresses, or shares its node's.
+
+    ``deleting``: it is on its way out, and may have given its addresses back though it still shows them.
+    """
 
     namespace: str
     name: str
     uid: str
     node: str | None
     interfaces: tuple[Interface, ...] = ()
+    deleting: bool = False
 
     @property
     def key(self) -> str:
@@ -65,6 +69,7 @@ class RunningPod:
             meta.annotations.get(MIRROR) or meta.uid,
             spec.get("nodeName") or None,
             () if shared else tuple(_interfaces(meta.annotations, status)),
+            meta.deleting,
         )
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
-from sync.errors import ApiAway, Gone, KubeError
+from sync.errors import ApiAway, Gone, KubeError, Silent
 from sync.kube import Api, Resource, Stream
 from sync.objects import IPPool, NotAnObject, Pod, StatefulSet
 
@@ -87,12 +87,14 @@ class Watch:
         sink: Sink,
         *,
         seconds: int = 300,
+        silence: float = 90.0,
         told: Callable[[str | None], None] = lambda why: None,
     ) -> None:
         """``told`` hears why the picture may be stale, and None when it is not any more: a watch itself lasts long."""
         self.resource = resource
         self.trouble: str | None = "not listed yet"
         self._api, self._sink, self._seconds, self._told = api, sink, seconds, told
+        self._silence = silence
         self._version: str | None = None
         self._stream: Stream | None = None
         self._interrupted = False
@@ -141,12 +143,18 @@ class Watch:
         # A range and not a number: the watches of a fleet must not all end at one moment.
         seconds = random.randint(self._seconds, self._seconds * 2)  # noqa: S311
         began, count = time.monotonic(), 0
-        self._stream = stream = self._api.watch(self.resource, version, seconds=seconds)
+        self._stream = stream = self._api.watch(
+            self.resource, version, seconds=seconds, silence=self._silence
+        )
         self._is(None)
         try:
             for change in stream:
                 self._version = self._apply(change) or self._version
                 count += 1
+        except Silent:
+            # No outage yet: of what nobody changes, a server may have no bookmark to send either. The list will tell.
+            self._version = None
+            return f"heard nothing of {self.resource.name} for {self._silence:.0f} s; listing again"
         finally:
             self._stream = None
         lasted = time.monotonic() - began

@@ -43,7 +43,8 @@ def command(invocation: Invocation, /, direction: str | None, dry_run: bool, kub
     If nothing disagrees the fence is lifted; else it stays, what disagrees is shown, and the exit status is 1: settle it, then
     `fence lift`. Running it twice changes nothing.
 
-    To the cluster: an IPPool that is there is left as it is, and shown where it differs.
+    To the cluster: an IPPool that is there is left as it is, and shown where it differs. One that the API server refuses is
+    shown with its reason, and the others are written all the same.
 
     \b
     Examples:
@@ -134,11 +135,10 @@ def _to(invocation: Invocation, dry_run: bool, kubeconfig: str | None) -> int:
     with invocation.database() as database:
         specs = [figures.spec for figures in Book(database, actor=actor()).pools()]
     written = import_module(RESTORE).to_cluster(specs, kubeconfig, dry_run=dry_run)
-    rows = [{"pool": each.pool, "result": each.became} for each in written]
-    invocation.printer.rows(
-        rows, [Column("POOL", "pool"), Column("RESULT", "result")], fields=("pool", "result")
-    )
-    return 1 if any(each.became == "differs" for each in written) else 0
+    rows = [{"pool": each.pool, "result": each.became, "why": each.why} for each in written]
+    columns = [Column("POOL", "pool"), Column("RESULT", "result"), Column("WHY", "why")]
+    invocation.printer.rows(rows, columns, fields=("pool", "result", "why"))
+    return 1 if any(each.became in ("differs", "refused") for each in written) else 0
 
 
 def _owner(row: Any) -> str | None:

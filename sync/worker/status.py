@@ -58,13 +58,14 @@ class Status:
                 position=position,
                 now=datetime.now(UTC),
             )
+            size = 0 if picture.truncated else picture.size
         change = project.patch(seen.status, wanted)
         if change is None:
             return
         # The version makes sure that what we compared with is what we change: no status is ever written over a
         # later one that somebody else wrote meanwhile.
         body = {"metadata": {"resourceVersion": seen.meta.version}, "status": change}
-        self._agenda.patched(key.pool)
+        self._agenda.patched(key.pool, size)
         if self._ippools.patch(key.pool, body, "/status") is not None:
             for notice in project.notices(seen.status, wanted):
                 self._notices.write(seen, notice)

@@ -59,6 +59,8 @@ class Term:
         retention = Retention(api, book, agenda, pictures, sets, leading)
         self._looks = {"pool": self._ippools.look, "status": status.look, "retain": retention.look}
         self._backoffs: dict[Key, Backoff] = {}
+        self._failed: dict[Key, str] = {}
+        """What is tried again, and why it did not go well."""
         self._sealing = Sealing(
             api,
             book.database,
@@ -145,10 +147,18 @@ class Term:
             pause = self._backoffs.setdefault(key, Backoff()).pause(getattr(error, "after", 0.0))
             log.warning("%s %s: %s; again in %.1f s", key.what, key.pool, error, pause)
             self._agenda.add(key, pause)
+            self._failed[key] = f"{key.pool}: {error}"
+            self._note(key.what)
             if isinstance(error, TryAgain) or not hasattr(error, "code"):
                 raise
         else:
             self._backoffs.pop(key, None)
+            if self._failed.pop(key, None):
+                self._note(key.what)
+
+    def _note(self, what: str) -> None:
+        """A refusal is the trouble of one key: the queue goes on, and its own word would hide it at once."""
+        self._health.note(what, next((why for key, why in self._failed.items() if key.what == what), None))
 
     def due(self) -> str | None:
         """Free what has cooled down, and what was held for a time that is over."""

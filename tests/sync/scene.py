@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from ledger.book import Book
@@ -46,11 +47,16 @@ class Scene:
 
     # the worker
 
-    def sync(self, *, start: bool = True, namespace: str | None = None, **env: str) -> SyncWorker:
-        """Another worker; all of a scene compete for one lease, unless it has a ``namespace`` of its own."""
+    def sync(
+        self, *, start: bool = True, namespace: str | None = None, kubeconfig: Path | None = None, **env: str
+    ) -> SyncWorker:
+        """Another worker; all of a scene compete for one lease, unless it has a ``namespace`` of its own.
+
+        ``kubeconfig``: whose rights it has, the admin's if none is named.
+        """
         worker = SyncWorker(
             self.url,
-            self.cluster.kubeconfig,
+            kubeconfig or self.cluster.kubeconfig,
             keeper=self._keeper,
             namespace=namespace or self.namespace,
             env={f"IPAM_LEDGER_{key}": value for key, value in env.items()},

@@ -14,6 +14,7 @@ from sync.lease import Lease
 from sync.main import compete
 from sync.metrics import Metrics
 from sync.settings import from_environment
+from tests.servers.apiserver import ControlPlane
 from tests.sync.scene import Scene, wait_for
 
 
@@ -58,3 +59,42 @@ def test_a_lease_is_renewed_before_it_ends() -> None:
     with pytest.raises(InvalidInput, match="IPAM_LEDGER_LEASE_RENEW_SECONDS: must be less than"):
         from_environment(short)
     assert from_environment({**short, "IPAM_LEDGER_LEASE_RENEW_SECONDS": "4"}).lease.renew == 4
+
+
+def test_what_the_api_server_refuses_is_a_trouble_to_tell_until_it_is_allowed(
+    scene: Scene, cluster: ControlPlane, namespace: str
+) -> None:
+    """A worker that may not write a status does all its other work, and nobody reads its log."""
+
+    def allow(verb: str, what: str) -> None:
+        name = f"{namespace}-{what[:10]}"
+        cluster.kubectl("create", "clusterrole", name, f"--verb={verb}", f"--resource={what}")
+        cluster.kubectl(
+            "create",
+            "clusterrolebinding",
+            name,
+            f"--clusterrole={name}",
+            f"--serviceaccount={namespace}:half",
+        )
+
+    cluster.kubectl("create", "serviceaccount", "half", "-n", namespace)
+    allow("*", "pods,events,statefulsets.apps,leases.coordination.k8s.io,ippools.ipam.k8s.io")
+    worker = scene.sync(kubeconfig=cluster.kubeconfig_for(namespace, "half"))
+    scene.pool()
+    wait_for(lambda: 'ipam_ledger_trouble{part="status"} 1.0' in worker.page("/metrics")[1])
+    assert "status: pool: ippools.ipam.k8s.io" in worker.page("/readyz")[1]
+    allow("patch", "ippools.ipam.k8s.io/status")
+    wait_for(scene.ready)
+    wait_for(lambda: worker.page("/readyz")[0] == 200)
+
+
+def test_a_part_that_only_notes_what_is_wrong_is_never_stuck() -> None:
+    clock = Clock()
+    health = Health(clock=clock)
+    health.well("lead")
+    health.note("status", "forbidden")
+    clock.now += STALL + 1
+    assert health.live() == [f"lead has not moved for {STALL + 1:.0f} s"]
+    assert health.ready() == ["status: forbidden"]
+    health.note("status", None)
+    assert health.ready() == []

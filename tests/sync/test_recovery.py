@@ -21,7 +21,7 @@ from sync.errors import NotReached
 from sync.objects import IPPool
 from sync.survey import RunningPod, Survey
 from tests.sync.pages import ippool
-from tests.sync.scene import POOLS, Scene, delete_pod, pod, wait_for
+from tests.sync.scene import POOLS, SUB, Scene, delete_pod, pod, wait_for
 
 
 @pytest.fixture
@@ -203,6 +203,26 @@ def test_a_lost_cluster_gets_its_pools_from_the_ledger(scene: Scene) -> None:
     assert [(each.pool, each.became) for each in again] == [("p1", "unchanged"), ("p2", "differs")]
 
 
+def test_a_pool_that_the_api_server_refuses_keeps_no_other_from_being_written(scene: Scene) -> None:
+    for name in ("a", "b", "c"):
+        sub = {"range": f"10.{ord(name)}.0.0/24"}
+        scene.book.apply_pool(pools.from_spec(name, {"ipPoolSubs": [sub]}))
+    kubectl, account = scene.cluster.kubectl, f"{scene.namespace}:mender"
+    kubectl("create", "serviceaccount", "mender", "-n", scene.namespace)
+    for verb, names in (("create", ()), ("get", ("a", "c"))):
+        role, named = f"{scene.namespace}-{verb}", [f"--resource-name={name}" for name in names]
+        kubectl("create", "clusterrole", role, f"--verb={verb}", "--resource=ippools.ipam.k8s.io", *named)
+        kubectl("create", "clusterrolebinding", role, f"--clusterrole={role}", f"--serviceaccount={account}")
+    kubeconfig = str(scene.cluster.kubeconfig_for(scene.namespace, "mender"))
+    written = restore.to_cluster([each.spec for each in scene.book.pools()], kubeconfig)
+    assert [(each.pool, each.became) for each in written] == [
+        ("a", "created"),
+        ("b", "refused"),
+        ("c", "created"),
+    ]
+    assert [each.pool for each in written if each.why and "403 Forbidden" in each.why] == ["b"]
+
+
 # -- check --against-cluster
 
 
@@ -253,6 +273,20 @@ def test_what_is_over_a_moment_later_is_no_finding(scene: Scene) -> None:
 
     assert found(lambda: None) == ["10.9.0.7", "10.9.0.8"]
     assert found(lambda: delete_pod(scene.cluster, scene.namespace, "ends")) == ["10.9.0.8"]
+
+
+def test_a_pod_on_its_way_out_may_have_given_its_address_back_before_it_is_gone(scene: Scene) -> None:
+    scene.pool()
+    scene.book.apply_pool(pools.from_spec("pool", {"ipPoolSubs": [SUB]}))
+    running(scene, "leaving", "10.9.0.1")
+
+    def found() -> list[Kind]:
+        everything = check.against_cluster(scene.database, str(scene.cluster.kubeconfig), settle=lambda: None)
+        return [each.kind for each in everything]
+
+    assert found() == [Kind.UNKNOWN]
+    scene.cluster.kubectl("delete", "pod", "leaving", "-n", scene.namespace, "--wait=false")
+    assert found() == []
 
 
 def test_who_cannot_ask_says_so(scene: Scene, tmp_path: Path) -> None:

@@ -80,10 +80,10 @@ def test_the_ledger_is_lost_and_restored_and_what_disagrees_keeps_the_fence(
     scene.cluster.kubectl("delete", "ippool", "pool")
     assert ledger(scene, empty_sqlite_url, "restore", "--to-cluster")[:2] == (
         0,
-        [{"pool": "pool", "result": "created"}],
+        [{"pool": "pool", "result": "created", "why": None}],
     )
     assert ledger(scene, empty_sqlite_url, "restore", "--to-cluster")[1] == [
-        {"pool": "pool", "result": "unchanged"}
+        {"pool": "pool", "result": "unchanged", "why": None}
     ]
     wait_for(lambda: scene.cluster.request("GET", f"{POOLS}/pool")["spec"]["ipPoolSubs"])
 

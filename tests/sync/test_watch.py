@@ -136,6 +136,21 @@ def test_a_list_is_no_success_where_no_watch_follows(cluster: ControlPlane, name
             assert "cannot watch" in str(watch.trouble)
 
 
+def test_silence_leads_to_a_new_list_and_is_no_trouble(
+    cluster: ControlPlane, api: Api, namespace: str
+) -> None:
+    """Where nobody changes anything there may be no bookmark to send either."""
+    mirror: Mirror[bytes] = Mirror(read_pod)
+    here = Resource("pods", f"/api/v1/namespaces/{namespace}/pods", metadata_only=True)
+    told: list[str | None] = []
+    watch = Watch(api, here, mirror, silence=0.5, told=told.append)
+    for number in range(2):
+        pod(cluster, namespace, f"p{number}")
+        assert "heard nothing of pods" in watch.cycle()
+        assert f"{namespace}/p{number}" in mirror
+    assert set(told) == {None}
+
+
 def test_a_version_that_was_compacted_leads_to_a_new_list(
     cluster: ControlPlane, api: Api, namespace: str
 ) -> None:
