@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from cni.agent import Agent, CannotServe
+from cni.agent import Agent, CannotServe, alone
 from cni.chore import Chore
 from cni.client import SOCKET
 from cni.delqueue import DelQueue
@@ -165,6 +165,8 @@ def command(
         actor = f"agent/{here.name}"
         folder = queue_dir or state_folder() / "queue" / str(path.absolute()).strip("/").replace("/", "-")
         _writable(folder)
+        resources = click.get_current_context().with_resource
+        resources(alone(path))  # before the queue is read: another agent may be writing it
         queue = DelQueue(folder)
         memory = Memory(folder, database, node=here.name or "", actor=actor)
         book = Book(database, actor=actor, evidence=asked, reconnected=memory.reconnected)
@@ -176,7 +178,7 @@ def command(
         express = Express(handlers, desk, containers)
         metrics = Metrics(queue.__len__)
         agent = Agent(path, handlers.reply, express=express, workers=workers, told=metrics.answered)
-        click.get_current_context().with_resource(served(_pages(agent, book, metrics), listen))
+        resources(served(_pages(agent, book, metrics), listen))
         chores = [
             Chore("queued DELs", desk.retry_queued, seconds=1, at_most=30),
             Chore("sweep", desk.sweep, seconds=5, at_most=60),
