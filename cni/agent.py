@@ -96,6 +96,7 @@ class Agent:
         self._answers: deque[tuple[Request, Answer]] = deque()  # for the front to send
         self._returned: deque[_Connection] = deque()  # for the front to read on
         self._listener: socket.socket | None = None
+        self._bound: os.stat_result | None = None
         self._listening = False
         self._poll: select.epoll | None = None
         self._bell = -1
@@ -110,6 +111,7 @@ class Agent:
                 self._listener.bind(str(self.path))
             finally:
                 os.umask(before)
+            self._bound = self.path.stat()
             self._listener.listen(BACKLOG)
             self._listener.setblocking(False)
             self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -134,6 +136,14 @@ class Agent:
         """Seconds since the front last looked at its clocks; a few while it is alive."""
         return time.monotonic() - self._looked
 
+    @property
+    def lost(self) -> bool:
+        """Whether the socket's file was removed or replaced while it serves: plugins then find nobody."""
+        try:
+            return self._bound is not None and not os.path.samestat(self._bound, self.path.lstat())
+        except OSError:
+            return True
+
     def stop(self, seconds: float) -> bool:
         """Take no more, finish what runs, at most so long; whether all was finished."""
         deadline = time.monotonic() + seconds
@@ -157,6 +167,7 @@ class Agent:
         """Give the socket back. ``keep``: threads that do not end still use what they poll."""
         if self._listener is not None:
             self._listener.close()
+            self._bound = None
             self.path.unlink(missing_ok=True)
         if not keep:
             self._listener = None

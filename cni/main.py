@@ -260,7 +260,10 @@ def cluster(text: str, here: Node, addresses: bool, labels: bool) -> tuple[Evide
 
 def _pages(agent: Agent, book: Book, metrics: Metrics) -> dict[str, Callable[[], Page]]:
     def live() -> Page:
-        return said([] if agent.silent < STUCK else [f"nothing has moved for {agent.silent:.0f} s"])
+        wrong = [f"nothing has moved for {agent.silent:.0f} s"] if agent.silent >= STUCK else []
+        if agent.lost:
+            wrong.append(f"{agent.path} was removed or replaced: plugins find no agent there")
+        return said(wrong)
 
     def ready() -> Page:
         try:
