@@ -367,7 +367,7 @@ def test_an_address_that_is_never_given_out_is_not_called_free(told: Cli) -> Non
 def test_an_api_server_that_nobody_asked_has_given_no_code(told: Cli, tmp_path: Path) -> None:
     (tmp_path / "kubeconfig").write_text("{}")
     said = told("check", "--against-cluster", "--kubeconfig", str(tmp_path / "kubeconfig"), status=None)
-    assert "no way to the API server" in said.err and "(0)" not in said.err
+    assert "the cluster cannot be asked: no way to the API server: " in said.err and "(0)" not in said.err
 
 
 def test_a_database_that_is_not_empty_is_not_to_be_upgraded(told: Cli, tmp_path: Path) -> None:
