@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ledger.cli.everywhere import Invocation, everywhere, options
+from ledger.cli.lazy import Group
 
 if TYPE_CHECKING:
     from ledger.store import Database
 
 
-@click.group("db")
+@click.group("db", cls=Group)
 @options
 def command() -> None:
     """Migrate the database, and say where its schema and the append-only guard stand.

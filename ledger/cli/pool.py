@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ledger.cli.everywhere import Invocation, everywhere, options
+from ledger.cli.lazy import Group
 from ledger.words import counted
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ RESOURCE = "ippool.ipam.k8s.io"
 VERBS = {"created": "created", "updated": "configured", "unchanged": "unchanged"}  # kubectl's words
 
 
-@click.group("pool")
+@click.group("pool", cls=Group)
 @options
 def command() -> None:
     """Apply, list, show and delete pools: the same IPPool JSON or YAML that kubectl takes.
