@@ -6,8 +6,8 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -111,7 +111,7 @@ class Database:
 
         Raises DatabaseAway, LockTimeout, Conflict.
         """
-        with self._translated(), self._one_writer, self.engine.begin() as connection:
+        with self._translated(), self._one_writer, self._opened(self.engine.begin) as connection:
             if connection.info.get("alone"):
                 raise self._read_only("it can only be read")
             if self._pooler:
@@ -121,7 +121,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Tx]:
         """A read-only transaction that sees one moment and blocks no writer (SQLite: a WAL snapshot)."""
-        with self._translated(), self.engine.connect() as connection:
+        with self._translated(), self._opened(self.engine.connect) as connection:
             if self.sqlite:
                 connection.info["deferred"] = True
             else:
@@ -161,11 +161,19 @@ class Database:
             raise LockTimeout(f"no free connection to {self.label} in time") from error
         except UnicodeEncodeError as error:
             raise InvalidRequest("text", ascii(error.object), "cannot be stored") from error
-        except FileReplaced as error:
-            self.engine.dispose()  # the others have the old file open as well
-            raise DatabaseAway(f"{self.label} is another file than before: it was replaced") from error
-        except OSError as error:  # making room for an SQLite file
-            raise DatabaseAway(f"{self.label} cannot be used: {error}") from error
+
+    @contextmanager
+    def _opened(self, opening: Callable[[], AbstractContextManager[Connection]]) -> Iterator[Connection]:
+        """An SQLite file may be away as any file is. Only as it is opened: a later OSError is of what the caller does."""
+        with ExitStack() as stack:
+            try:
+                connection = stack.enter_context(opening())
+            except FileReplaced as error:
+                self.engine.dispose()  # the others have the old file open as well
+                raise DatabaseAway(f"{self.label} is another file than before: it was replaced") from error
+            except OSError as error:
+                raise DatabaseAway(f"{self.label} cannot be used: {error}") from error
+            yield connection
 
     def _in_our_words(self, error: Exception, cause: BaseException | None) -> Exception:
         if isinstance(cause, sqlite3.Error):

@@ -81,21 +81,17 @@ def test_a_group_without_a_verb_still_shows_its_help(told: Cli) -> None:
 )
 def test_a_file_that_cannot_be_made_is_named(told: Cli, args: tuple[str, ...]) -> None:
     said = told(*args, status=1)
-    assert said.err.startswith(("Error: /proc/none", "Error: /dev/null"))
+    assert said.err.startswith(("Error: /proc/none", "Error: /dev/null")) and ".partial" not in said.err
     assert "error" in json.loads(told("-o", "json", *args, status=1).err)
 
 
 def test_an_answer_that_cannot_be_written_is_said_and_the_database_is_not_blamed(told: Cli) -> None:
-    said = process(told.url, "history", "> /dev/full")
-    assert (said.returncode, said.stderr) == (
-        1,
-        "Error: the answer cannot be written: No space left on device\n",
-    )
-    said = process(told.url, "export", "> /dev/full")
-    assert (said.returncode, said.stderr) == (
-        1,
-        "Error: stdout: cannot be written: No space left on device\n",
-    )
+    for words in ("history", "export"):
+        said = process(told.url, words, "> /dev/full")
+        assert (said.returncode, said.stderr) == (
+            1,
+            "Error: the answer cannot be written: No space left on device\n",
+        )
     said = process(told.url, "export", "| (exec <&-; sleep 0.2; true)")
     assert (said.returncode, said.stderr) == (141, "")
 
