@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -119,7 +118,7 @@ def _stands(database: Database) -> list[dict[str, Any]]:
     def row(what: str, ok: bool, stands: str) -> dict[str, Any]:
         return {"what": what, "ok": ok, "stands": stands}
 
-    if database.sqlite and not Path(str(database.url.database)).exists():
+    if database.missing:
         return [
             row(
                 "schema",

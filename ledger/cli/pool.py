@@ -73,7 +73,7 @@ def apply(invocation: Invocation, /, files: tuple[str, ...], dry_run: bool, reas
             specs[spec.name] = spec
     rows: list[dict[str, Any]] = []
     suffix = " (dry run)" if dry_run else ""
-    with invocation.book(create=True) as book:
+    with invocation.book(create=True, dry_run=dry_run) as book:
         outcomes: list[PoolChange | LedgerError] = []
         for spec in specs.values():
             try:

@@ -98,6 +98,11 @@ class Database:
         return _label(self.url)
 
     @property
+    def missing(self) -> bool:
+        """Whether it is an SQLite file that is not there."""
+        return self.sqlite and not self._path.exists()
+
+    @property
     def _path(self) -> Path:
         return Path(str(self.url.database)).absolute()
 
@@ -232,7 +237,7 @@ class Database:
         An SQLite file that does not exist yet is created and migrated; an older one is migrated. Without ``create``,
         as for a question, to which nothing is no answer, one that holds no ledger is refused. Raises DatabaseAway.
         """
-        if not create and self.sqlite and not self._path.exists():
+        if not create and self.missing:
             raise DatabaseAway(f"there is no ledger at {self._path}; {_FIRST}")
         found = self.revision()
         if found == HEAD:

@@ -287,6 +287,22 @@ def test_what_is_about_a_ledger_makes_none_where_there_is_none(
     assert list(tmp_path.iterdir()) == [tmp_path / "ledgr.db"]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "pool apply -f {here}/crds/examples/ippool.json",
+        "adopt --from k8s-ipam {here}/tests/ledger/adoption/k8s-ipam.json --network n --apply-pools",
+        "import --from k8s-ipam {here}/tests/ledger/adoption/k8s-ipam.json --network n --apply-pools",
+    ],
+)
+def test_nor_does_a_dry_run(words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Path.cwd()
+    monkeypatch.chdir(tmp_path)
+    said = Cli("sqlite:///there/ledger.db")(*words.format(here=here).split(), "--dry-run")
+    assert "created" in said.out + said.err and "dry run" in said.out + said.err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_nor_where_the_embedded_one_would_be(told: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     home = {"XDG_STATE_HOME": str(tmp_path / "home"), "IPAM_LEDGER_DB": ""}
