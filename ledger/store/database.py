@@ -431,12 +431,13 @@ def _postgresql_engine(url: URL, pool_size: int, seen: dict[str, bool], **option
 
 
 def _strange_option(url: URL) -> str | None:
-    """What is wrong with the URL's options, if PostgreSQL does not have one: the driver would ask no server, so none is away."""
+    """What the driver finds wrong with the URL's options, before it would ask a server: so none is away."""
     from psycopg import ProgrammingError
-    from psycopg.conninfo import make_conninfo
+    from psycopg.conninfo import make_conninfo, timeout_from_conninfo
 
     try:
         make_conninfo(**dict.fromkeys(url.query, ""))
+        timeout_from_conninfo({"connect_timeout": str(url.query.get("connect_timeout", CONNECT_TIMEOUT_S))})
     except ProgrammingError as error:
         return _said(error)
     return None
