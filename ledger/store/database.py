@@ -218,7 +218,8 @@ class Database:
 
     def _other_schema(self, cause: BaseException | None) -> SchemaMismatch:
         return SchemaMismatch(
-            f"{self.label} has not the schema of this program ({_said(cause)}); run `ipam-ledger db upgrade`"
+            f"{self.label} has not the schema of this program ({_said(cause)}); run `ipam-ledger db upgrade`, "
+            "and if that finds it there already, `ipam-ledger db check`, which names what is missing"
         )
 
     def revision(self) -> str | None:
