@@ -52,9 +52,14 @@ def everywhere(function: Callable[Concatenate[Invocation, P], R]) -> Callable[P,
     return options(_with_invocation(function))
 
 
-def everywhere_but_output(function: Callable[Concatenate[Invocation, P], R]) -> Callable[P, R]:
-    """The same for a command whose own ``-o`` names a file."""
-    return _database_options(_with_invocation(function))
+def everywhere_to_file(function: Callable[Concatenate[Invocation, P], R]) -> Callable[P, R]:
+    """The same for a command that writes a file: its ``-o`` names that, and is passed as ``output``."""
+    return _database_options(
+        click.option(
+            "-o", "--output", type=click.Path(dir_okay=False, allow_dash=True), default="-", metavar="FILE",
+            help="Where to write. Default: stdout.",
+        )(_with_invocation(function))
+    )  # fmt: skip
 
 
 def _with_invocation(function: Callable[Concatenate[Invocation, P], R]) -> Callable[P, R]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ledger.cli.everywhere import Invocation, everywhere_but_output
+from ledger.cli.everywhere import Invocation, everywhere_to_file
 from ledger.words import counted
 
 if TYPE_CHECKING:
@@ -18,14 +18,6 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, allow_dash=True),
-    default="-",
-    metavar="FILE",
-    help="Where to write. Default: stdout.",
-)
 @click.option(
     "--follow",
     is_flag=True,
@@ -39,7 +31,7 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="With --follow: how often to look.",
 )
-@everywhere_but_output
+@everywhere_to_file
 def command(invocation: Invocation, /, output: str, follow: bool, interval: float) -> None:  # fmt: skip
     """Write the whole ledger as JSON lines, compressed with zstd: one event a line, with the hashes that prove it whole.
 
