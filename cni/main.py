@@ -29,6 +29,7 @@ from cni.retain import Retention
 from ledger.addresses import canonical
 from ledger.book import Book
 from ledger.claims import Node
+from ledger.cli.everywhere import daemon_database
 from ledger.errors import InvalidInput, SchemaMismatch, TryAgain
 from ledger.evidence import Evidence, parse_evidence
 from ledger.pages import Page, said, served
@@ -46,9 +47,7 @@ STUCK = 60.0
 
 
 @click.command("agent")
-@click.option(
-    "--db", metavar="URL", envvar="IPAM_LEDGER_DB", help="The ledger. Default: the embedded SQLite one."
-)
+@daemon_database
 @click.option(
     "--socket",
     "path",
@@ -142,8 +141,6 @@ def command(
 
     Exit status: 0 ended when told to, 1 it cannot serve, or calls were unfinished at the end, 2 wrong usage.
     """
-    if db == "":  # of a shell variable that is not set: what was meant is hardly the embedded ledger
-        raise click.BadParameter("is empty; leave it out for the default", param_hint="--db")
     logging.basicConfig(
         stream=sys.stderr, level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )

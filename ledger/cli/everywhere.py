@@ -62,6 +62,14 @@ def everywhere_to_file(function: Callable[Concatenate[Invocation, P], R]) -> Cal
     )  # fmt: skip
 
 
+def daemon_database(command: F) -> F:
+    """``--db`` as a daemon takes it, passed as ``db``; None: the default."""
+    return click.option(
+        "--db", metavar="URL", envvar="IPAM_LEDGER_DB", callback=_not_empty,
+        help="The ledger. Default: the embedded SQLite one.",
+    )(command)  # fmt: skip
+
+
 def _with_invocation(function: Callable[Concatenate[Invocation, P], R]) -> Callable[P, R]:
     @functools.wraps(function)
     def call(*args: P.args, **more: P.kwargs) -> R:
@@ -197,10 +205,14 @@ def _opened(url: str, *, head: bool = True, create: bool, dry_run: bool = False)
         database.close()
 
 
-def _db(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+def _not_empty(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     if value == "":  # of a shell variable that is not set: what was meant is hardly the default
         raise click.BadParameter("is empty; leave it out for the default", ctx=ctx, param=param)
-    if value is not None:
+    return value
+
+
+def _db(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if _not_empty(ctx, param, value) is not None:
         Options.of(ctx).db = value
 
 

@@ -250,7 +250,7 @@ def test_systemd_is_told(run: Run, short: Path, sqlite_url: str) -> None:
         (["--node-label", "zone"], 2, "'zone' is no KEY=VALUE"),
         (["--node-address", "node1"], 2, "--node-address: is not an IP address"),
         (["--db", "mysql://x"], 2, "database URL"),
-        (["--db", ""], 2, "--db: is empty"),
+        (["--db", ""], 2, "'--db': is empty"),
         (["--workers", "1"], 2, "--workers"),
         (["--socket", "/proc/none/s"], 1, "/proc/none"),
         (["--queue-dir", "/proc/version/q"], 1, "/proc/version/q"),

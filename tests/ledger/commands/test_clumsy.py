@@ -134,6 +134,8 @@ def test_an_interface_that_no_pod_can_have_gets_no_address(told: Cli, name: str)
 
 
 def test_an_empty_database_url_is_not_the_default(told: Cli) -> None:
+    for daemon in ("agent", "sync"):
+        assert "is empty; leave it out" in told(daemon, "--db", "", status=2).err
     """``--db "$LEDGER"``, where nobody set it."""
     for args in (("--db", "", "pool", "list"), ("pool", "list", "--db", "")):
         assert "is empty" in told(*args, status=2).err
