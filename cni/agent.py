@@ -12,7 +12,7 @@ import stat
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Condition, Thread
 from typing import Protocol
@@ -48,6 +48,16 @@ class CannotServe(Exception):
     """The socket cannot be had; the message says why."""
 
 
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """No other agent serves ``path`` meanwhile, nor uses what goes with it. Raises CannotServe."""
+    lock = _lock(path)
+    try:
+        yield
+    finally:  # the file stays: removing it would let two agents lock two files
+        os.close(lock)
+
+
 class Express(Protocol):
     """Gets the requests that came together; answers each, or has it ``block``. Waits for nobody."""
 
@@ -57,7 +67,7 @@ class Express(Protocol):
 
 
 class Agent:
-    """Serves the unix socket at ``path``.
+    """Serves the unix socket at ``path``, for whoever is ``alone`` there.
 
     One thread, the front, takes connections, reads what comes, and hands it to ``express``. What that does not answer,
     ``reply`` does, which may block: in a thread meanwhile, at most ``workers`` at one time.
@@ -85,8 +95,8 @@ class Agent:
         self._connections: dict[int, _Connection] = {}
         self._answers: deque[tuple[Request, Answer]] = deque()  # for the front to send
         self._returned: deque[_Connection] = deque()  # for the front to read on
-        self._lock: int | None = None
         self._listener: socket.socket | None = None
+        self._bound: os.stat_result | None = None
         self._listening = False
         self._poll: select.epoll | None = None
         self._bell = -1
@@ -94,8 +104,6 @@ class Agent:
     def open(self) -> None:
         """Take the socket: that of a dead agent is replaced, a live one is left alone. Raises CannotServe."""
         try:
-            self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            self._lock = _lock(self.path)
             _clear(self.path)
             self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             before = os.umask(0o177)  # 0600 from its first instant; a chmod afterwards would come too late
@@ -103,6 +111,7 @@ class Agent:
                 self._listener.bind(str(self.path))
             finally:
                 os.umask(before)
+            self._bound = self.path.stat()
             self._listener.listen(BACKLOG)
             self._listener.setblocking(False)
             self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -127,6 +136,14 @@ class Agent:
         """Seconds since the front last looked at its clocks; a few while it is alive."""
         return time.monotonic() - self._looked
 
+    @property
+    def lost(self) -> bool:
+        """Whether the socket's file was removed or replaced while it serves: plugins then find nobody."""
+        try:
+            return self._bound is not None and not os.path.samestat(self._bound, self.path.lstat())
+        except OSError:
+            return True
+
     def stop(self, seconds: float) -> bool:
         """Take no more, finish what runs, at most so long; whether all was finished."""
         deadline = time.monotonic() + seconds
@@ -150,10 +167,8 @@ class Agent:
         """Give the socket back. ``keep``: threads that do not end still use what they poll."""
         if self._listener is not None:
             self._listener.close()
+            self._bound = None
             self.path.unlink(missing_ok=True)
-        if self._lock is not None:  # the file stays: removing it would let two agents lock two files
-            os.close(self._lock)
-            self._lock = None
         if not keep:
             self._listener = None
             if self._poll is not None:
@@ -430,12 +445,18 @@ def _timeval(seconds: float) -> bytes:
 
 def _lock(path: Path) -> int:
     """The lock beside the socket, held for as long as the process lives, however it ends."""
-    fd = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        fd = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(fd)
+            raise
     except BlockingIOError:
-        os.close(fd)
         raise CannotServe(f"another agent serves {path}; stop it first, or use another --socket") from None
+    except OSError as error:
+        raise CannotServe(f"{path}: {error.strerror or error}") from error
     return fd
 
 

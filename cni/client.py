@@ -140,7 +140,7 @@ def agentless(stdin: bytes) -> "NoReturn":
             7,
             "ipam.ledger: this plugin was installed for a node's agent; leave `ledger` out of the configuration",
         )
-    fd = posix.memfd_create("stdin", 0)
+    fd = posix.memfd_create("stdin")  # which ends here, or it would be the stdout that is closed
     write(fd, stdin)
     posix.lseek(fd, 0, 0)
     posix.dup2(fd, 0)

@@ -36,7 +36,7 @@ class AgentDesk:
         memory: Memory,
         released: Callable[[Sequence[Event]], None] = lambda events: None,
     ) -> None:
-        """``released`` hears what a DEL gave back; it must not raise."""
+        """``released`` hears what a DEL or the GC gave back; it must not raise."""
         self._book = book
         self._released = released
         self._memory = memory
@@ -130,6 +130,7 @@ class AgentDesk:
     def collect(self, *, network: str, node: str, keep: Collection[Attachment]) -> list[Event]:
         freed = self._book.collect(network=network, node=node, keep=keep)
         self._memory.note(freed)
+        self._released(freed)
         return freed
 
     def pool(self, name: str) -> PoolFigures:

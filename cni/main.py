@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from cni.agent import Agent, CannotServe
+from cni.agent import Agent, CannotServe, alone
 from cni.chore import Chore
 from cni.client import SOCKET
 from cni.delqueue import DelQueue
@@ -29,6 +29,7 @@ from cni.retain import Retention
 from ledger.addresses import canonical
 from ledger.book import Book
 from ledger.claims import Node
+from ledger.cli.everywhere import daemon_database
 from ledger.errors import InvalidInput, SchemaMismatch, TryAgain
 from ledger.evidence import Evidence, parse_evidence
 from ledger.pages import Page, said, served
@@ -46,9 +47,7 @@ STUCK = 60.0
 
 
 @click.command("agent")
-@click.option(
-    "--db", metavar="URL", envvar="IPAM_LEDGER_DB", help="The ledger. Default: the embedded SQLite one."
-)
+@daemon_database
 @click.option(
     "--socket",
     "path",
@@ -142,8 +141,6 @@ def command(
 
     Exit status: 0 ended when told to, 1 it cannot serve, or calls were unfinished at the end, 2 wrong usage.
     """
-    if db == "":  # of a shell variable that is not set: what was meant is hardly the embedded ledger
-        raise click.BadParameter("is empty; leave it out for the default", param_hint="--db")
     logging.basicConfig(
         stream=sys.stderr, level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
@@ -165,6 +162,8 @@ def command(
         actor = f"agent/{here.name}"
         folder = queue_dir or state_folder() / "queue" / str(path.absolute()).strip("/").replace("/", "-")
         _writable(folder)
+        resources = click.get_current_context().with_resource
+        resources(alone(path))  # before the queue is read: another agent may be writing it
         queue = DelQueue(folder)
         memory = Memory(folder, database, node=here.name or "", actor=actor)
         book = Book(database, actor=actor, evidence=asked, reconnected=memory.reconnected)
@@ -176,7 +175,7 @@ def command(
         express = Express(handlers, desk, containers)
         metrics = Metrics(queue.__len__)
         agent = Agent(path, handlers.reply, express=express, workers=workers, told=metrics.answered)
-        click.get_current_context().with_resource(served(_pages(agent, book, metrics), listen))
+        resources(served(_pages(agent, book, metrics), listen))
         chores = [
             Chore("queued DELs", desk.retry_queued, seconds=1, at_most=30),
             Chore("sweep", desk.sweep, seconds=5, at_most=60),
@@ -258,7 +257,10 @@ def cluster(text: str, here: Node, addresses: bool, labels: bool) -> tuple[Evide
 
 def _pages(agent: Agent, book: Book, metrics: Metrics) -> dict[str, Callable[[], Page]]:
     def live() -> Page:
-        return said([] if agent.silent < STUCK else [f"nothing has moved for {agent.silent:.0f} s"])
+        wrong = [f"nothing has moved for {agent.silent:.0f} s"] if agent.silent >= STUCK else []
+        if agent.lost:
+            wrong.append(f"{agent.path} was removed or replaced: plugins find no agent there")
+        return said(wrong)
 
     def ready() -> Page:
         try:

@@ -1,4 +1,4 @@
-"""What a DEL leaves for a moment: the address of a pod that its StatefulSet may make anew."""
+"""What a DEL or the GC leaves for a moment: the address of a pod that its StatefulSet may make anew."""
 
 from __future__ import annotations
 

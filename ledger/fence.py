@@ -19,11 +19,6 @@ def status(database: Database) -> Fence | None:
     return newest[0] if newest else None
 
 
-def history(database: Database, limit: int = 100) -> list[Fence]:
-    with database.read() as tx:
-        return fences.turns(tx, limit)
-
-
 def raise_fence(database: Database, *, reason: str, actor: str) -> bool:
     """Raise it; False if it was raised already (then nothing is written)."""
     return _turn(database, raised=True, reason=reason, actor=actor)

@@ -2,16 +2,15 @@
 
 The state of an address is its newest event, since an event carries the whole state; replay therefore *checks* more than
 it folds. The rules stand here once: ``verify`` asks the database which combinations there are and holds them
-against ``wrong``, and the tests fold event by event.
+against ``wrong``, and the tests go event by event.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping
 from typing import Final
 
-from ledger.events import Attachment, Event, Holding, Kind, Owner, State
+from ledger.events import Attachment, Event, Kind, Owner, State
 
 _F, _A, _C, _H = State.FREE, State.ALLOCATED, State.COOLING, State.HELD
 
@@ -72,24 +71,6 @@ def wrong(
     return None
 
 
-def wrong_event(before: Event | None, event: Event) -> str | None:
-    """The same for an event after the one before it in its stream (None: it is the first), pools' events too."""
-    version = before.version + 1 if before else 1
-    if event.version != version:
-        return f"version {event.version} comes where {version} should"
-    if event.kind.of_pool:
-        live = before is not None and before.kind is not Kind.POOL_DELETED
-        return wrong_of_pool(event.kind, live, back=before is not None and event.at < before.at)
-    return wrong(
-        event.kind,
-        before.state if before else None,
-        event.state,
-        same_owner=before is not None and holder(before) == holder(event),
-        has_until=event.until is not None,
-        back=before is not None and event.at < before.at,
-    )
-
-
 def wrong_of_pool(kind: str, live: bool, *, back: bool = False) -> str | None:
     """What is wrong with an event of a pool that was ``live`` or not before it."""
     try:
@@ -104,34 +85,3 @@ def wrong_of_pool(kind: str, live: bool, *, back: bool = False) -> str | None:
 def holder(event: Event) -> tuple[Owner, Attachment, str | None]:
     """What stays with an address when it is released or held: owner, attachment and node."""
     return event.owner, event.attachment, event.node
-
-
-def fold(events: Iterable[Event]) -> dict[tuple[str, str | None], Event]:
-    """Events in the order of their positions -> the newest of each stream: (pool, address), or (pool, None) for the pool's own."""
-    return {(event.pool, event.ip): event for event in events}
-
-
-def breaches(events: Iterable[Event]) -> Iterator[tuple[Event, str]]:
-    """Every event that breaks a rule, and how; events come in the order of their positions."""
-    newest: dict[tuple[str, str | None], Event] = {}
-    for event in events:
-        key = event.pool, event.ip
-        if why := wrong_event(newest.get(key), event):
-            yield event, why
-        newest[key] = event
-
-
-def as_of(stream: Sequence[Event], at: datetime) -> Event | None:
-    """The newest event of a stream at a moment; one at that very instant counts. None before its first."""
-    return next((event for event in reversed(stream) if event.at <= at), None)
-
-
-def holdings(stream: Sequence[Event]) -> Iterator[Holding]:
-    """The spans in which somebody had the address in use, ``[since, until)``, oldest first.
-
-    A span is one event: a pod that was relaunched begins a new one. One without length is none, for at no moment was it so.
-    """
-    for number, event in enumerate(stream):
-        until = stream[number + 1].at if number + 1 < len(stream) else None
-        if event.state is State.ALLOCATED and (until is None or until > event.at):
-            yield Holding(event, until)

@@ -78,7 +78,7 @@ def events(tx: Tx, progress: Progress) -> Iterator[Finding]:
     size, cursor = seals.end(tx)
     for extra in expected:
         yield Finding(
-            f"node {extra[1]} of level {extra[0]} is stored, but covers entries that are not sealed"
+            f"node {extra[1]} of level {extra[0]} is stored, but the tree of what is sealed has no such node"
         )
     if size:
         yield from _intruders(seen, stream.settled_until(tx, cursor))
@@ -115,11 +115,13 @@ def _order(batches: list[Batch], found: Leaves, since: int) -> Iterator[Finding]
 
 
 def _nodes(tx: Tx) -> Iterator[tuple[int, int, bytes]]:
-    """Stored nodes in the order in which a growing tree completes them."""
-    levels = [list(seals.nodes(tx, level)) for level in range(1, 8)]
-    found = [(level, index, digest) for level, nodes in enumerate(levels, start=1) for index, digest in nodes]
-    found.sort(key=lambda node: ((node[1] + 1) * TILE ** node[0], node[0]))
-    return iter(found)
+    """Stored nodes in the order in which a growing tree completes them; last, those of levels that no tree stores."""
+
+    def place(node: tuple[int, int, bytes]) -> tuple[bool, int, int]:
+        level, index, _ = node
+        return (False, (index + 1) * TILE**level, level) if 0 < level < 8 else (True, index, level)
+
+    return iter(sorted(seals.nodes(tx), key=place))
 
 
 class _Seen:

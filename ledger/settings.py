@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,24 +22,21 @@ class BookSettings:
     a kubelet waits; the next attempt asks about others, since the order is random."""
 
 
-def default_database_url(environ: Mapping[str, str] = os.environ) -> str:
+def default_database_url() -> str:
     """``IPAM_LEDGER_DB``, else the embedded SQLite ledger: under /var/lib as root, else in the user's state folder."""
-    url = environ.get("IPAM_LEDGER_DB")
-    if url:
-        return url
-    return f"sqlite:///{state_folder(environ) / 'ledger.db'}"
+    return os.environ.get("IPAM_LEDGER_DB") or f"sqlite:///{state_folder() / 'ledger.db'}"
 
 
-def reading_database_url(environ: Mapping[str, str] = os.environ) -> str:
+def reading_database_url() -> str:
     """Where questions go: ``IPAM_LEDGER_READ_DB``, a replica, else the ledger itself."""
-    return environ.get("IPAM_LEDGER_READ_DB") or default_database_url(environ)
+    return os.environ.get("IPAM_LEDGER_READ_DB") or default_database_url()
 
 
-def state_folder(environ: Mapping[str, str] = os.environ) -> Path:
+def state_folder() -> Path:
     """Where this user's durable state lives (XDG Base Directory Specification; root: the FHS's /var/lib)."""
     if os.geteuid() == 0:
         return Path("/var/lib/ipam-ledger")
-    base = environ.get("XDG_STATE_HOME") or ""
+    base = os.environ.get("XDG_STATE_HOME") or ""
     if base and not base.startswith("/"):
         raise InvalidInput("XDG_STATE_HOME", base, "must be an absolute path")
     return (Path(base) if base else Path.home() / ".local" / "state") / "ipam-ledger"

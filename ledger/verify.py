@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -85,8 +86,10 @@ def verify(
 ) -> Report:
     """Run the checks (all by default) in one snapshot. ``begins`` is told which comes now, and gives its Progress."""
     checked = []
+    events = addresses = 0
     with database.read() as tx:
-        events, addresses = looks.totals(tx)
+        with suppress(LedgerCorrupt), looks.apart(tx):  # of a table that is missing the checks tell
+            events, addresses = looks.totals(tx)
         for check in CHECKS if checks is None else checks:
             progress = begins(check)
             started = time.monotonic()

@@ -218,7 +218,7 @@ class Api:
 
 
 @contextlib.contextmanager
-def reached(kubeconfig: str | None, what: str = "the API server") -> Iterator[Api]:
+def reached(kubeconfig: str | None, what: str = "the cluster cannot be asked") -> Iterator[Api]:
     """The API server, for as long as one command needs it. Raises NotReached for every KubeError; ``what`` begins its sentence."""
     try:
         with contextlib.closing(Api.connect(kubeconfig)) as api:

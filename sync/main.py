@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 
 from ledger.book import Book
+from ledger.cli.everywhere import daemon_database
 from ledger.errors import InvalidInput, LedgerError, SchemaMismatch, TryAgain
 from ledger.pages import host_and_port, said, served
 from ledger.pages import metrics as metrics_page
@@ -35,9 +36,7 @@ log = logging.getLogger("sync")
 
 
 @click.command("sync")
-@click.option(
-    "--db", metavar="URL", envvar="IPAM_LEDGER_DB", help="The ledger. Default: the embedded SQLite one."
-)
+@daemon_database
 @click.option(
     "--kubeconfig",
     metavar="FILE",

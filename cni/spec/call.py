@@ -13,12 +13,11 @@ from cni.spec.words import Code, Refusal, Verb
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One execution of the plugin. ``container_id``, ``if_name`` and ``netns`` are empty for GC and STATUS."""
+    """One execution of the plugin. ``container_id`` and ``if_name`` are empty for GC and STATUS."""
 
     verb: Verb
     container_id: str
     if_name: str
-    netns: str
     pod: Pod
     conf: Conf
 
@@ -42,7 +41,6 @@ class Call:
                 verb=verb,
                 container_id=environment.container_id(env) if NEEDS[verb] else "",
                 if_name=environment.if_name(env) if NEEDS[verb] else "",
-                netns=env.get("CNI_NETNS", ""),
                 pod=environment.pod(env.get("CNI_ARGS", "")) if verb is Verb.ADD else Pod(),
                 conf=conf,
             )

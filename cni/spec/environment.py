@@ -33,7 +33,6 @@ class Pod:
     namespace: str | None = None
     name: str | None = None
     uid: str | None = None
-    infra_container_id: str | None = None
     asked: tuple[str, ...] = ()
 
 
@@ -86,6 +85,5 @@ def pod(args: str) -> Pod:
         namespace=said.get("K8S_POD_NAMESPACE") or None,
         name=said.get("K8S_POD_NAME") or None,
         uid=said.get("K8S_POD_UID") or None,
-        infra_container_id=said.get("K8S_POD_INFRA_CONTAINER_ID") or None,
         asked=tuple(dict.fromkeys(asked)),
     )

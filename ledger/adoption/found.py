@@ -48,8 +48,8 @@ class Problem:
     why: str
 
     @classmethod
-    def of(cls, error: InvalidInput, origin: str, path: str = "") -> Problem:
-        return cls(origin, path + error.field, shown(error.value), error.why)
+    def of(cls, error: InvalidInput, origin: str) -> Problem:
+        return cls(origin, error.field, shown(error.value), error.why)
 
     def __str__(self) -> str:
         got = f" (got {self.value!r})" if self.value not in (None, "") else ""

@@ -23,6 +23,7 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
     "Database and pools": {
         "db": ("ledger.cli.db:command", "Migrate the database; say where schema and guard stand."),
         "pool": ("ledger.cli.pool:command", "Apply, list, show and delete pools."),
+        "adopt": ("ledger.cli.adopt:command", "Take over what another IPAM has given out."),
         "allocate": ("ledger.cli.allocate:command", "Give an address out by hand."),
         "release": ("ledger.cli.release:command", "Take an address back by hand."),
     },
@@ -48,7 +49,6 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
     },
     "Loss and recovery": {
         "export": ("ledger.cli.export:command", "The ledger as one compressed, checkable file."),
-        "adopt": ("ledger.cli.adopt:command", "Take over what another IPAM has given out."),
         "import": ("ledger.cli.import_:command", "An export, or another IPAM's records, into a ledger."),
         "restore": ("ledger.cli.restore:command", "The ledger is lost: adopt what the cluster says."),
         "fence": ("ledger.cli.fence:command", "Whether addresses may be given out after a restore."),

@@ -95,7 +95,7 @@ def run(invocation: Invocation, kind: str, source: str, given: Given) -> int:
     if given.apply_pools and kind != "k8s-ipam":
         raise click.UsageError(f"--apply-pools: {kind}'s records are no pools; write them, then `pool apply`")
     reading, alive = _read(kind, source, given)
-    with invocation.book(create=True) as book:
+    with invocation.book(create=True, dry_run=given.dry_run) as book:
         pools, missing = _pools(book, reading, given)
         lines = compare(reading.found, pools, holders(book.database, *HELD), alive=alive)
         if not given.dry_run:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ledger.cli.everywhere import Invocation, everywhere, options
+from ledger.cli.lazy import Group
 
 if TYPE_CHECKING:
     from ledger.store import Database
 
 
-@click.group("db")
+@click.group("db", cls=Group)
 @options
 def command() -> None:
     """Migrate the database, and say where its schema and the append-only guard stand.
@@ -81,8 +81,8 @@ def upgrade(invocation: Invocation, /, sql: bool) -> int:
 def check(invocation: Invocation, /) -> int:
     """Say where the schema stands, and whether the database still refuses to change the ledger.
 
-    The triggers are looked at in the database's own catalogue: missing, disabled or replaced ones are named. So is an import
-    that was interrupted. `verify` looks at the events themselves.
+    Triggers, CHECK constraints and indexes are looked at in the database's own catalogue: missing, disabled or replaced ones
+    are named. So is an import that was interrupted. `verify` looks at the events themselves.
 
     \b
     Examples:
@@ -118,7 +118,7 @@ def _stands(database: Database) -> list[dict[str, Any]]:
     def row(what: str, ok: bool, stands: str) -> dict[str, Any]:
         return {"what": what, "ok": ok, "stands": stands}
 
-    if database.sqlite and not Path(str(database.url.database)).exists():
+    if database.missing:
         return [
             row(
                 "schema",
@@ -136,9 +136,8 @@ def _stands(database: Database) -> list[dict[str, Any]]:
     else:
         out = [row("schema", False, f"{found}, newer than this program's {HEAD}; upgrade ipam-ledger")]
     with database.read() as tx:
-        for each in guard.look(tx):
-            what = "index" if each.name in guard.UNIQUE else "append-only"
-            out.append(row(f"{what} {each.name}", each.wrong is None, each.wrong or "in force"))
+        for each in guard.look(tx) + guard.lookups(tx):
+            out.append(row(f"{each.what} {each.name}", each.wrong is None, each.wrong or "in force"))
         verbs = guard.privileges(tx)
     if _half_imported(database):
         out.append(row("import", False, str(Unfinished())))
@@ -156,11 +155,11 @@ def _stands(database: Database) -> list[dict[str, Any]]:
 
 
 def _half_imported(database: Database) -> bool:
-    from ledger.errors import DatabaseAway
+    from ledger.errors import DatabaseAway, SchemaMismatch
     from ledger.store import fences
 
     try:
         with database.read() as tx:
             return fences.half_imported(tx)
-    except DatabaseAway:  # the schema may be looked at by a user who may not read the events
+    except (DatabaseAway, SchemaMismatch):  # a user who may not read the events, or a table that is missing
         return False

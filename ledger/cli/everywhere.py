@@ -52,9 +52,22 @@ def everywhere(function: Callable[Concatenate[Invocation, P], R]) -> Callable[P,
     return options(_with_invocation(function))
 
 
-def everywhere_but_output(function: Callable[Concatenate[Invocation, P], R]) -> Callable[P, R]:
-    """The same for a command whose own ``-o`` names a file."""
-    return _database_options(_with_invocation(function))
+def everywhere_to_file(function: Callable[Concatenate[Invocation, P], R]) -> Callable[P, R]:
+    """The same for a command that writes a file: its ``-o`` names that, and is passed as ``output``."""
+    return _database_options(
+        click.option(
+            "-o", "--output", type=click.Path(dir_okay=False, allow_dash=True), default="-", metavar="FILE",
+            help="Where to write. Default: stdout.",
+        )(_with_invocation(function))
+    )  # fmt: skip
+
+
+def daemon_database(command: F) -> F:
+    """``--db`` as a daemon takes it, passed as ``db``; None: the default."""
+    return click.option(
+        "--db", metavar="URL", envvar="IPAM_LEDGER_DB", callback=_not_empty,
+        help="The ledger. Default: the embedded SQLite one.",
+    )(command)  # fmt: skip
 
 
 def _with_invocation(function: Callable[Concatenate[Invocation, P], R]) -> Callable[P, R]:
@@ -101,15 +114,19 @@ class Invocation:
         return Printer(self.output, color=self.color)
 
     @contextmanager
-    def database(self, *, head: bool = True, create: bool = False) -> Iterator[Database]:
+    def database(
+        self, *, head: bool = True, create: bool = False, dry_run: bool = False
+    ) -> Iterator[Database]:
         """The ledger. ``head``: only if its schema is this program's. ``create``: an SQLite file that is not there is made,
-        for what has something to put there; anything else would act on a ledger that nobody meant.
+        for what has something to put there; anything else would act on a ledger that nobody meant. ``dry_run``: it is made
+        elsewhere, and gone in the end.
 
         Raises SchemaMismatch, DatabaseAway, InvalidInput.
         """
         from ledger.settings import default_database_url
 
-        with _opened(self._db or default_database_url(), head=head, create=create) as database:
+        url = self._db or default_database_url()
+        with _opened(url, head=head, create=create, dry_run=dry_run) as database:
             yield database
 
     @contextmanager
@@ -121,11 +138,11 @@ class Invocation:
             yield database
 
     @contextmanager
-    def book(self, *, create: bool = False) -> Iterator[Book]:
-        """The book, for a person who writes in it by hand; ``create`` as above."""
+    def book(self, *, create: bool = False, dry_run: bool = False) -> Iterator[Book]:
+        """The book, for a person who writes in it by hand; ``create`` and ``dry_run`` as above."""
         from ledger.book import Book
 
-        with self.database(create=create) as database:
+        with self.database(create=create, dry_run=dry_run) as database:
             yield Book(database, actor=actor())
 
     @contextmanager
@@ -166,7 +183,7 @@ def actor() -> str:
 
 
 @contextmanager
-def _opened(url: str, *, head: bool = True, create: bool) -> Iterator[Database]:
+def _opened(url: str, *, head: bool = True, create: bool, dry_run: bool = False) -> Iterator[Database]:
     import logging
 
     from ledger.store import Database
@@ -174,6 +191,12 @@ def _opened(url: str, *, head: bool = True, create: bool) -> Iterator[Database]:
     # What goes wrong comes as an exception. Its log tells an interrupt a second time, with a traceback.
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     database = Database(url)
+    if dry_run and database.missing:
+        from tempfile import TemporaryDirectory
+
+        with TemporaryDirectory() as folder, _opened(f"sqlite:///{folder}/ledger.db", create=create) as empty:
+            yield empty
+        return
     try:
         if head:
             database.require_head(create=create)
@@ -182,10 +205,14 @@ def _opened(url: str, *, head: bool = True, create: bool) -> Iterator[Database]:
         database.close()
 
 
-def _db(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+def _not_empty(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     if value == "":  # of a shell variable that is not set: what was meant is hardly the default
         raise click.BadParameter("is empty; leave it out for the default", ctx=ctx, param=param)
-    if value is not None:
+    return value
+
+
+def _db(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if _not_empty(ctx, param, value) is not None:
         Options.of(ctx).db = value
 
 

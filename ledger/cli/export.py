@@ -6,11 +6,11 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import click
 
-from ledger.cli.everywhere import Invocation, everywhere_but_output
+from ledger.cli.everywhere import Invocation, everywhere_to_file
 from ledger.words import counted
 
 if TYPE_CHECKING:
@@ -18,14 +18,6 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, allow_dash=True),
-    default="-",
-    metavar="FILE",
-    help="Where to write. Default: stdout.",
-)
 @click.option(
     "--follow",
     is_flag=True,
@@ -39,7 +31,7 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="With --follow: how often to look.",
 )
-@everywhere_but_output
+@everywhere_to_file
 def command(invocation: Invocation, /, output: str, follow: bool, interval: float) -> None:  # fmt: skip
     """Write the whole ledger as JSON lines, compressed with zstd: one event a line, with the hashes that prove it whole.
 
@@ -70,42 +62,23 @@ def command(invocation: Invocation, /, output: str, follow: bool, interval: floa
             return
         with invocation.progress("exporting", total(database)) as done:
             if output == "-":
-                written = export(database, _ours(sys.stdout.buffer, "stdout"), done)
+                written = export(database, sys.stdout.buffer, done)
             elif Path(output).exists() and not Path(output).is_file():  # a pipe, a device
                 with Path(output).open("wb") as out:
-                    written = export(database, _ours(out, output), done)
+                    written = export(database, out, done)
             else:
                 beside = Path(f"{Path(output).resolve()}.partial")
                 try:
                     with beside.open("wb") as out:
-                        written = export(database, _ours(out, output), done)
+                        written = export(database, out, done)
                         out.flush()
                         os.fsync(out.fileno())
                     beside.replace(Path(output).resolve())
+                except OSError as error:  # not of a file that nobody asked for
+                    raise click.ClickException(f"{output}: cannot be written: {error.strerror}") from error
                 finally:
                     beside.unlink(missing_ok=True)
     click.echo(f"Exported {counted(written.events, 'event')}; root {written.root.hex()}.", err=True)
-
-
-class _Ours:
-    """Keeps the output's errors from being taken for the database's, within whose transaction it is written."""
-
-    def __init__(self, file: IO[bytes], name: str) -> None:
-        self._file = file
-        self._name = name
-
-    def write(self, data: bytes) -> int:
-        try:
-            return self._file.write(data)
-        except OSError as error:
-            raise click.ClickException(f"{self._name}: cannot be written: {error.strerror}") from error
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
-
-
-def _ours(file: IO[bytes], name: str) -> IO[bytes]:
-    return cast(IO[bytes], _Ours(file, name))
 
 
 def _forever(following: Follow, interval: float) -> None:

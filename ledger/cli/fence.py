@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ledger.cli.everywhere import Invocation, actor, everywhere, options
+from ledger.cli.lazy import Group
 from ledger.cli.params import ask_reason
 from ledger.words import counted
 
@@ -21,7 +22,7 @@ RESTORE: Final = "sync.restore"
 """Who asks the API server, found by name at call time: this room has never heard of Kubernetes."""
 
 
-@click.group()
+@click.group(cls=Group)
 @options
 def command() -> None:
     """After a restore the ledger does not know what was given out since the backup, so nothing is given out.

@@ -8,9 +8,10 @@ import click
 
 from ledger.cli.everywhere import Invocation, everywhere, options
 from ledger.cli.keyfiles import key_option
+from ledger.cli.lazy import Group
 
 
-@click.group()
+@click.group(cls=Group)
 @options
 def command() -> None:
     """Make and show the keys that sign checkpoints.

@@ -24,7 +24,24 @@ BROKEN_PIPE = 141  # what a shell reports for a program that SIGPIPE ended
 INTERRUPTED = 130
 
 
-class Root(click.Group):
+class Group(click.Group):
+    """Says of a command that is not there which one may have been meant."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        names = self.list_commands(ctx)
+        if args and args[0] not in names and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            options = [name for each in self.get_params(ctx) for name in each.opts]
+            near = get_close_matches(args[0], names + options, n=2, cutoff=0.6)
+            hint = f"Did you mean {' or '.join(near)}?" if near else f"There are {', '.join(names)}."
+            ctx.fail(f"No such command {args[0]!r}. {hint}")
+        return super().resolve_command(ctx, args)
+
+
+class Root(Group):
     """The whole command line. Errors of the ledger become a message and an exit status here, and nowhere else."""
 
     def __init__(self, *args: Any, sections: Mapping[str, Mapping[str, Entry]], **more: Any) -> None:
@@ -52,12 +69,6 @@ class Root(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in self._entries and not args[0].startswith("-"):
-            from difflib import get_close_matches
-
-            near = get_close_matches(args[0], self._entries, n=2, cutoff=0.6)
-            hint = f" Did you mean {' or '.join(near)}?" if near else ""
-            ctx.fail(f"No such command {args[0]!r}.{hint}")
         name, command, rest = super().resolve_command(ctx, args)
         given = Options.of(ctx).db
         if command is not None and given is not None and any("--db" in p.opts for p in command.params):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ledger.cli.everywhere import Invocation, everywhere, options
+from ledger.cli.lazy import Group
 from ledger.words import counted
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ RESOURCE = "ippool.ipam.k8s.io"
 VERBS = {"created": "created", "updated": "configured", "unchanged": "unchanged"}  # kubectl's words
 
 
-@click.group("pool")
+@click.group("pool", cls=Group)
 @options
 def command() -> None:
     """Apply, list, show and delete pools: the same IPPool JSON or YAML that kubectl takes.
@@ -72,7 +73,7 @@ def apply(invocation: Invocation, /, files: tuple[str, ...], dry_run: bool, reas
             specs[spec.name] = spec
     rows: list[dict[str, Any]] = []
     suffix = " (dry run)" if dry_run else ""
-    with invocation.book(create=True) as book:
+    with invocation.book(create=True, dry_run=dry_run) as book:
         outcomes: list[PoolChange | LedgerError] = []
         for spec in specs.values():
             try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ledger.cli.everywhere import Invocation, everywhere_but_output
+from ledger.cli.everywhere import Invocation, everywhere_to_file
 from ledger.cli.params import MOST
 
 
@@ -20,15 +20,7 @@ from ledger.cli.params import MOST
     metavar="CHECKPOINT",
     help="Prove instead that the newest checkpoint extends this older one.",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, allow_dash=True),
-    default="-",
-    metavar="FILE",
-    help="Where to write the proof. Default: stdout.",
-)
-@everywhere_but_output
+@everywhere_to_file
 def command(invocation: Invocation, /, seq: int | None, since: Path | None, output: str) -> None:  # fmt: skip
     """Write a proof that event SEQ is in the ledger, or with --since that nothing sealed before was changed.
 

@@ -70,7 +70,7 @@ def _from(invocation: Invocation, dry_run: bool, kubeconfig: str | None) -> int:
 
     restore = import_module(RESTORE)
     restore.look(kubeconfig)  # before the fence: who cannot even ask should not stop a ledger that works
-    with invocation.book(create=True) as book:
+    with invocation.book(create=True, dry_run=dry_run) as book:
         if not dry_run:
             fence.raise_fence(
                 book.database, reason="the ledger is being restored from the cluster", actor=actor()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,12 +14,13 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
-from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from ledger.errors import DatabaseAway, InvalidInput, InvalidRequest, LockTimeout, SchemaMismatch, TryAgain
 from ledger.schema import HEAD
 from ledger.store import file
+from ledger.store.url import HINT, label_of, parse_url, strange_option
 
 LOCK_TIMEOUT_MS = 5_000
 """How long a statement waits for somebody else's lock before error 11. Far above any honest transaction here."""
@@ -68,7 +68,7 @@ class Database:
     """
 
     def __init__(self, url: str, *, pool_size: int = 8) -> None:
-        self.url = _parse(url)
+        self.url = parse_url(url)
         self.sqlite = self.url.get_backend_name() == "sqlite"
         # SQLite has one writer. Threads of one process queue here, in order, rather than in its busy handler, which
         # sleeps longer and longer; other processes meet there.
@@ -83,10 +83,10 @@ class Database:
                 self._autocommit = _postgresql_engine(
                     self.url, pool_size, self._seen, isolation_level="AUTOCOMMIT"
                 )
-                if why := _strange_option(self.url):
+                if why := strange_option(self.url):
                     raise InvalidInput("database URL", self.label, f"cannot be used: {why}")
         except exc.ArgumentError:  # a port in the query that is no number, a plugin, …
-            raise InvalidInput("database URL", self.label, f"cannot be used; {_HINT}") from None
+            raise InvalidInput("database URL", self.label, f"cannot be used; {HINT}") from None
 
     @property
     def dialect(self) -> str:
@@ -95,7 +95,12 @@ class Database:
     @property
     def label(self) -> str:
         """The URL without what may be a password, for messages."""
-        return _label(self.url)
+        return label_of(self.url)
+
+    @property
+    def missing(self) -> bool:
+        """Whether it is an SQLite file that is not there."""
+        return self.sqlite and not self._path.exists()
 
     @property
     def _path(self) -> Path:
@@ -111,7 +116,7 @@ class Database:
 
         Raises DatabaseAway, LockTimeout, Conflict.
         """
-        with self._translated(), self._one_writer, self.engine.begin() as connection:
+        with self._translated(), self._one_writer, self._opened(self.engine.begin) as connection:
             if connection.info.get("alone"):
                 raise self._read_only("it can only be read")
             if self._pooler:
@@ -121,7 +126,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Tx]:
         """A read-only transaction that sees one moment and blocks no writer (SQLite: a WAL snapshot)."""
-        with self._translated(), self.engine.connect() as connection:
+        with self._translated(), self._opened(self.engine.connect) as connection:
             if self.sqlite:
                 connection.info["deferred"] = True
             else:
@@ -161,11 +166,19 @@ class Database:
             raise LockTimeout(f"no free connection to {self.label} in time") from error
         except UnicodeEncodeError as error:
             raise InvalidRequest("text", ascii(error.object), "cannot be stored") from error
-        except FileReplaced as error:
-            self.engine.dispose()  # the others have the old file open as well
-            raise DatabaseAway(f"{self.label} is another file than before: it was replaced") from error
-        except OSError as error:  # making room for an SQLite file
-            raise DatabaseAway(f"{self.label} cannot be used: {error}") from error
+
+    @contextmanager
+    def _opened(self, opening: Callable[[], AbstractContextManager[Connection]]) -> Iterator[Connection]:
+        """An SQLite file may be away as any file is. Only as it is opened: a later OSError is of what the caller does."""
+        with ExitStack() as stack:
+            try:
+                connection = stack.enter_context(opening())
+            except FileReplaced as error:
+                self.engine.dispose()  # the others have the old file open as well
+                raise DatabaseAway(f"{self.label} is another file than before: it was replaced") from error
+            except OSError as error:
+                raise DatabaseAway(f"{self.label} cannot be used: {error}") from error
+            yield connection
 
     def _in_our_words(self, error: Exception, cause: BaseException | None) -> Exception:
         if isinstance(cause, sqlite3.Error):
@@ -205,7 +218,8 @@ class Database:
 
     def _other_schema(self, cause: BaseException | None) -> SchemaMismatch:
         return SchemaMismatch(
-            f"{self.label} has not the schema of this program ({_said(cause)}); run `ipam-ledger db upgrade`"
+            f"{self.label} has not the schema of this program ({_said(cause)}); run `ipam-ledger db upgrade`, "
+            "and if that finds it there already, `ipam-ledger db check`, which names what is missing"
         )
 
     def revision(self) -> str | None:
@@ -224,7 +238,7 @@ class Database:
         An SQLite file that does not exist yet is created and migrated; an older one is migrated. Without ``create``,
         as for a question, to which nothing is no answer, one that holds no ledger is refused. Raises DatabaseAway.
         """
-        if not create and self.sqlite and not self._path.exists():
+        if not create and self.missing:
             raise DatabaseAway(f"there is no ledger at {self._path}; {_FIRST}")
         found = self.revision()
         if found == HEAD:
@@ -268,50 +282,6 @@ class Tx:
 
 
 _FIRST = "is the path right? The first `ipam-ledger pool apply` or `ipam-ledger db upgrade` makes a ledger"
-_HINT = "use sqlite:///path/ledger.db or postgresql+psycopg://user@host/database"
-_ENCODED = " (in a password, @ is written %40 and ? is %3F)"
-_SHOWN = {
-    "host", "port", "user", "dbname", "sslmode", "target_session_attrs", "connect_timeout", "application_name",
-}  # fmt: skip
-"""What of a URL's query is shown. The rest may be a password, by whatever name, or hold one."""
-
-
-def _parse(text: str) -> URL:
-    try:
-        url = make_url(text)
-    except (exc.ArgumentError, ValueError):  # ValueError: of a port
-        why = f"cannot be read{_ENCODED if '@' in text else ''}; {_HINT}"
-        raise InvalidInput("database URL", _hidden(text), why) from None
-    # As make_url takes it apart: what it takes for a host or a name must not be the rest of a password.
-    parts = re.match(r"(?s)[\w+]+://(?:([^:/]*(?::[^@]*)?)@)?([^?]*)(.*)", text)
-    user, place, query = parts.groups("") if parts else ("", "", "")
-    if url.get_backend_name() != "sqlite" and ("?" in user or "@" in place or (":" in user and "@" in query)):
-        raise InvalidInput("database URL", _hidden(text), f"has an @ or a ? too many{_ENCODED}")
-    if url.drivername in ("postgresql", "postgres"):
-        url = url.set(drivername="postgresql+psycopg")
-    if url.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
-        raise InvalidInput("database URL", _label(url), f"not supported; {_HINT}")
-    if url.get_backend_name() == "sqlite" and (user or url.host):
-        raise InvalidInput("database URL", _hidden(text), f"a file has no host; {_HINT}")
-    if url.get_backend_name() == "sqlite" and (url.database or ":").startswith((":", "file:")):
-        raise InvalidInput("database URL", _label(url), f"a ledger is kept in a file; {_HINT}")
-    if url.get_backend_name() == "sqlite" and url.query:
-        raise InvalidInput(
-            "database URL", _label(url), f"an SQLite file takes no parameter {min(url.query)!r}; leave it out"
-        )
-    if "conninfo" in url.query:  # psycopg would take it for a whole URL, and show it where it cannot be read
-        raise InvalidInput("database URL", _label(url), "takes no parameter 'conninfo'; leave it out")
-    return url
-
-
-def _label(url: URL) -> str:
-    return url.difference_update_query(set(url.query) - _SHOWN).render_as_string(hide_password=True)
-
-
-def _hidden(text: str) -> str:
-    """What cannot be read, if it can hold no password; else no more than its scheme."""
-    scheme = re.match(r"[\w+]+:(//)?", text)
-    return text if re.fullmatch(r"[\w./+-]*", text) else f"{scheme[0] if scheme else ''}***"
 
 
 def _sqlite_engine(url: URL, path: Path) -> Engine:
@@ -415,18 +385,6 @@ def _postgresql_engine(url: URL, pool_size: int, seen: dict[str, bool], **option
             connection.read_only = None
 
     return engine
-
-
-def _strange_option(url: URL) -> str | None:
-    """What is wrong with the URL's options, if PostgreSQL does not have one: the driver would ask no server, so none is away."""
-    from psycopg import ProgrammingError
-    from psycopg.conninfo import make_conninfo
-
-    try:
-        make_conninfo(**dict.fromkeys(url.query, ""))
-    except ProgrammingError as error:
-        return _said(error)
-    return None
 
 
 def _said(cause: BaseException | None) -> str:

@@ -45,7 +45,7 @@ def connect(
 
 
 def stand(path: Path) -> Stand | None:
-    """How the file stands; None if something of it may stand in a log beside it. Raises OSError."""
+    """How the file stands; None if it is gone, or something of it may stand in a log beside it. Raises OSError."""
     file = path.resolve()
     for end in ("-wal", "-journal"):
         try:
@@ -53,7 +53,10 @@ def stand(path: Path) -> Stand | None:
                 return None
         except FileNotFoundError:
             pass
-    found = file.stat()
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return None
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 

@@ -13,12 +13,6 @@ from ledger.schema import metadata
 from ledger.store.database import Tx
 from ledger.store.roles import APPEND_ONLY
 
-UNIQUE = (
-    "ledger_pk", "ledger_stream_key", "ledger_pool_stream_key", "address_pk", "address_owner_key", "address_attachment_key",
-    "pool_name_key", "seal_pk", "seal_node_pk", "checkpoint_origin_size_key",
-)  # fmt: skip
-"""Indexes on which laws stand: one event a position and a version, one address a row and an owner, one pool a name, one tree."""
-
 # What SQLite's triggers ask before an INSERT, which may be an INSERT OR REPLACE
 _THERE = {
     table: f"EXISTS (SELECT 1 FROM {table} WHERE {same})"  # noqa: S608 - constants only
@@ -39,29 +33,35 @@ _BEFORE, _DELETE, _UPDATE, _TRUNCATE, _ROW = 2, 8, 16, 32, 1  # PostgreSQL's pg_
 
 @dataclass(frozen=True, slots=True)
 class Guarded:
-    """One table or index, and what is wrong with its guard (None: nothing)."""
+    """One table, constraint or index, and what is wrong with it (None: nothing)."""
 
+    what: str
     name: str
     wrong: str | None
 
 
 def look(tx: Tx) -> list[Guarded]:
-    """The guard of each table that only grows, then the unique indexes."""
+    """The guard of each table that only grows; then what laws stand on, CHECK constraints and unique indexes."""
     tables = _sqlite_tables(tx) if tx.sqlite else _postgresql_tables(tx)
-    return tables + _indexes(tx)
+    return tables + _checks(tx) + _indexes(tx, unique=True)
+
+
+def lookups(tx: Tx) -> list[Guarded]:
+    """The other indexes: without one, nothing is wrong but slow."""
+    return _indexes(tx, unique=False)
 
 
 def meddlers(tx: Tx) -> list[Guarded]:
     """What somebody hung on a table of ours that changes what is written to it or read from it."""
     if not tx.sqlite:
         found = tx.connection.exec_driver_sql(_MEDDLERS, (list(metadata.tables),)).all()
-        return [Guarded(table, wrong) for table, wrong in found] + _numbers(tx)
+        return [Guarded("table", table, wrong) for table, wrong in found] + _numbers(tx)
     ours = {f"{table}_append_only_{event}" for table in APPEND_ONLY for event in _EVENTS}
     triggers = tx.connection.exec_driver_sql(
         "SELECT tbl_name, name FROM sqlite_master WHERE type = 'trigger' ORDER BY tbl_name, name"
     )
     return [
-        Guarded(table, f"trigger {name} may change what is written, and is not ours")
+        Guarded("table", table, f"trigger {name} may change what is written, and is not ours")
         for table, name in triggers
         if table in metadata.tables and name not in ours
     ]
@@ -75,7 +75,9 @@ def _numbers(tx: Tx) -> list[Guarded]:
               = pg_get_serial_sequence('ledger', 'seq')::regclass
     """
     return [
-        Guarded("ledger", f"the next event would be {(given or 0) + 1}, but there is {newest} already")
+        Guarded(
+            "table", "ledger", f"the next event would be {(given or 0) + 1}, but there is {newest} already"
+        )
         for given, newest in tx.connection.exec_driver_sql(query)
         if given is not None and newest is not None and given < newest
     ]
@@ -107,7 +109,7 @@ def _postgresql_tables(tx: Tx) -> list[Guarded]:
         WHERE c.oid = ANY (SELECT to_regclass(name) FROM unnest(%s::text[]) AS name)
     """
     found = {row[0]: row[1:] for row in tx.connection.exec_driver_sql(query, (list(APPEND_ONLY),))}
-    return [Guarded(table, _postgresql_wrong(found.get(table))) for table in APPEND_ONLY]
+    return [Guarded("append-only", table, _postgresql_wrong(found.get(table))) for table in APPEND_ONLY]
 
 
 def _postgresql_wrong(
@@ -136,14 +138,29 @@ def _postgresql_wrong(
     return None
 
 
-def _indexes(tx: Tx) -> list[Guarded]:
-    wanted = _wanted_indexes(tx)
-    found = _sqlite_indexes(tx) if tx.sqlite else _postgresql_indexes(tx)
+def _checks(tx: Tx) -> list[Guarded]:
+    if tx.sqlite:
+        tables = tx.connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE type = 'table'").scalars()
+        found = set(re.findall(r"CONSTRAINT (\w+) CHECK", " ".join(tables)))
+    else:
+        query = """
+            SELECT conname FROM pg_constraint
+            WHERE contype = 'c' AND conrelid = ANY (SELECT to_regclass(name) FROM unnest(%s::text[]) AS name)
+        """
+        found = set(tx.connection.exec_driver_sql(query, (list(metadata.tables),)).scalars())
+    ours = [key for table in metadata.tables.values() for key in table.constraints]
+    names = sorted(str(key.name) for key in ours if isinstance(key, sa.CheckConstraint))
+    return [Guarded("check", name, None if name in found else "it is missing") for name in names]
+
+
+def _indexes(tx: Tx, *, unique: bool) -> list[Guarded]:
+    wanted = {name: sql for name, sql in _wanted_indexes(tx).items() if (" UNIQUE " in sql) is unique}
+    found = _sqlite_indexes(tx) if tx.sqlite else _postgresql_indexes(tx, wanted)
     out = []
-    for name in UNIQUE:
+    for name in sorted(wanted):
         there = found.get(name)
         wrong = None if there == wanted[name] else f"it is another: {there!r}, not {wanted[name]!r}"
-        out.append(Guarded(name, "it is missing, or no longer unique" if there is None else wrong))
+        out.append(Guarded("index", name, "it is missing" if there is None else wrong))
     return out
 
 
@@ -168,12 +185,12 @@ def _plain(sql: str) -> str:
     return " ".join(re.sub(r"USING btree|::text", " ", re.sub(r'[()"]', "", sql)).split())
 
 
-def _postgresql_indexes(tx: Tx) -> dict[str, str]:
+def _postgresql_indexes(tx: Tx, names: Iterable[str]) -> dict[str, str]:
     query = """
         SELECT c.relname, pg_get_indexdef(c.oid) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-        WHERE c.oid = ANY (SELECT to_regclass(name) FROM unnest(%s::text[]) AS name) AND i.indisunique AND i.indisvalid
+        WHERE c.oid = ANY (SELECT to_regclass(name) FROM unnest(%s::text[]) AS name) AND i.indisvalid
     """
-    return {name: _plain(sql) for name, sql in tx.connection.exec_driver_sql(query, (list(UNIQUE),))}
+    return {name: _plain(sql) for name, sql in tx.connection.exec_driver_sql(query, (list(names),))}
 
 
 def _sqlite_tables(tx: Tx) -> list[Guarded]:
@@ -181,7 +198,7 @@ def _sqlite_tables(tx: Tx) -> list[Guarded]:
         "SELECT name, tbl_name, sql FROM sqlite_master WHERE type IN ('trigger', 'table')"
     )
     found = {name: (table, " ".join((sql or "").split())) for name, table, sql in rows}
-    return [Guarded(table, _sqlite_wrong(table, found)) for table in APPEND_ONLY]
+    return [Guarded("append-only", table, _sqlite_wrong(table, found)) for table in APPEND_ONLY]
 
 
 def _sqlite_wrong(table: str, found: dict[str, tuple[str, str]]) -> str | None:
@@ -203,7 +220,7 @@ def _sqlite_wrong(table: str, found: dict[str, tuple[str, str]]) -> str | None:
 
 def _sqlite_indexes(tx: Tx) -> dict[str, str]:
     rows = tx.connection.exec_driver_sql(
-        "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql LIKE 'CREATE UNIQUE %'"
+        "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
     )
     found = {name: _plain(sql) for name, sql in rows}
     tables = sa.inspect(tx.connection)
@@ -223,6 +240,6 @@ def privileges(tx: Tx) -> list[str]:
         return []
     query = sa.text(
         "SELECT verb FROM unnest(ARRAY['UPDATE', 'DELETE', 'TRUNCATE']) AS verb"
-        " WHERE has_table_privilege('ledger', verb)"
+        " WHERE has_table_privilege(to_regclass('ledger'), verb)"
     )
     return [str(verb) for verb in tx.execute(query).scalars()]

@@ -63,13 +63,13 @@ def rows_of(tx: Tx, query: sa.Select[Any]) -> Iterator[Any]:
 # One address ------------------------------------------------------------------------------------
 
 
-def newest(tx: Tx, ip: str, at: datetime | None = None) -> list[Event]:
-    """The newest event of the address in each pool, deleted ones too, at a moment (included) or now; by the pool's name."""
-    return [event for event, _ in spans(tx, ip, at)]
+def newest(tx: Tx, ip: str) -> list[Event]:
+    """The newest event of the address in each pool, deleted ones too, by the pool's name."""
+    return [event for event, _ in spans(tx, ip)]
 
 
 def spans(tx: Tx, ip: str, at: datetime | None = None) -> list[tuple[Event, datetime | None]]:
-    """The same, each with the time of the event that came next, None if none did."""
+    """The same at a moment (included) or now, each with the time of the event that came next, None if none did."""
     values = {"ip": ip} if at is None else {"ip": ip, "at": at}
     return [(_event(row[:-1]), row[-1]) for row in tx.execute(_spans(at is not None), values)]
 

@@ -184,12 +184,12 @@ def tiles(tx: Tx) -> TileReader:
     return read
 
 
-def nodes(tx: Tx, level: int) -> Iterator[tuple[int, bytes]]:
-    """All stored nodes of a level, in order."""
-    query = sa.select(seal_node.c.idx, seal_node.c.hash).where(seal_node.c.level == level)
-    with tx.execute(query.order_by(seal_node.c.idx).execution_options(yield_per=1_000)) as found:
-        for idx, digest in found:
-            yield idx, bytes(digest)
+def nodes(tx: Tx) -> Iterator[tuple[int, int, bytes]]:
+    """All stored nodes: level, index, hash."""
+    query = sa.select(seal_node.c.level, seal_node.c.idx, seal_node.c.hash)
+    with tx.execute(query.execution_options(yield_per=1_000)) as found:
+        for level, idx, digest in found:
+            yield level, idx, bytes(digest)
 
 
 def add_checkpoint(tx: Tx, origin: str, size: int, root: bytes, note: str) -> None:

@@ -76,6 +76,18 @@ def test_probes_answer_and_other_paths_are_named(
     assert ask("/") == (404, "no such page; there are /healthz, /metrics, /readyz\n")
 
 
+def test_an_agent_whose_socket_is_gone_is_to_be_restarted(
+    agent: tuple[Agent, Callable[[str], tuple[int, str]]],
+) -> None:
+    """Nobody finds it any more, while it lacks nothing else."""
+    running, ask = agent
+    lost = (503, f"{running.socket} was removed or replaced: plugins find no agent there\n")
+    running.socket.unlink()
+    assert ask("/healthz") == lost
+    running.socket.touch()
+    assert ask("/healthz") == lost
+
+
 def test_a_port_that_is_taken_or_is_none_is_wrong_usage(
     agent: tuple[Agent, Callable[[str], tuple[int, str]]], keeper: Keeper
 ) -> None:

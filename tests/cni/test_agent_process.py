@@ -194,11 +194,15 @@ def test_a_second_signal_ends_it_at_once(run: Run, short: Path, sqlite_url: str)
     other.close()
 
 
-def test_a_second_agent_on_the_socket_is_refused(run: Run, short: Path, sqlite_url: str) -> None:
+def test_a_second_agent_on_the_socket_is_refused_and_touches_no_del(
+    run: Run, short: Path, sqlite_url: str
+) -> None:
     agent = run(sqlite_url)
+    being_written = short / "queue" / "del.tmp"
+    being_written.touch()
     with pytest.raises(DidNotStart, match="another agent serves"):
         run(sqlite_url)
-    assert agent.alive
+    assert agent.alive and being_written.exists()
     assert ask(short / "s", {"CNI_COMMAND": "VERSION"}, b"{}").status == 0
 
 
@@ -246,7 +250,7 @@ def test_systemd_is_told(run: Run, short: Path, sqlite_url: str) -> None:
         (["--node-label", "zone"], 2, "'zone' is no KEY=VALUE"),
         (["--node-address", "node1"], 2, "--node-address: is not an IP address"),
         (["--db", "mysql://x"], 2, "database URL"),
-        (["--db", ""], 2, "--db: is empty"),
+        (["--db", ""], 2, "'--db': is empty"),
         (["--workers", "1"], 2, "--workers"),
         (["--socket", "/proc/none/s"], 1, "/proc/none"),
         (["--queue-dir", "/proc/version/q"], 1, "/proc/version/q"),

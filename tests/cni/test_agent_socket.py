@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from cni import agent as module
 from cni import wire
-from cni.agent import Agent, CannotServe
+from cni.agent import Agent, CannotServe, alone
 from tests.cni.conftest import Said, ask
 
 Reply = Callable[[Mapping[str, str], bytes], tuple[int, bytes]]
@@ -32,6 +32,7 @@ def start(short: Path) -> Iterator[Callable[..., Agent]]:
     made: list[Agent] = []
 
     def start(reply: Reply = echo, **options: int) -> Agent:
+        (short / "run").mkdir(exist_ok=True)
         made.append(Agent(short / "run" / "s", reply, **options))
         made[-1].open()
         made[-1].start()
@@ -79,7 +80,7 @@ def test_it_is_private_from_its_first_instant(short: Path, monkeypatch: pytest.M
 
 
 def test_the_socket_of_a_dead_agent_is_replaced(start: Callable[..., Agent], short: Path) -> None:
-    (short / "run").mkdir()
+    (short / "run").mkdir(exist_ok=True)
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(short / "run" / "s"))
         dead.listen()
@@ -88,9 +89,15 @@ def test_the_socket_of_a_dead_agent_is_replaced(start: Callable[..., Agent], sho
 
 def test_a_live_agent_is_left_alone(start: Callable[..., Agent]) -> None:
     agent = start()
-    with pytest.raises(CannotServe, match="another agent serves"):
+    with pytest.raises(CannotServe, match="another program serves"):
         Agent(agent.path, echo).open()
     assert asked(agent) == b'"hello"'
+
+
+def test_one_at_a_time_is_alone(short: Path) -> None:
+    for _ in range(2):
+        with alone(short / "s"), pytest.raises(CannotServe, match="another agent serves"), alone(short / "s"):
+            pass
 
 
 def test_another_program_is_left_alone(short: Path) -> None:

@@ -173,6 +173,15 @@ def test_a_runtime_that_went_away_gets_no_traceback(plugin: str, sqlite_url: str
     assert (done.returncode, done.stderr) == (1, b"")
 
 
+def test_an_address_that_nobody_is_told_of_is_no_success(plugin: str, book: Book, db_url: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"exec '{plugin}' >&-"], env=cni_env("ADD"), input=json.dumps(conf(db_url)).encode(),
+        stderr=subprocess.PIPE, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, b"")
+    book.database.close()
+
+
 @pytest.mark.parametrize(("verb", "code"), [("ADD", 11), ("DEL", 11), ("STATUS", 50)])
 def test_a_database_that_never_answers(plugin: str, verb: str, code: int) -> None:
     """The client's timer goes along; its signal comes here as soon as the database is waited for."""

@@ -23,7 +23,8 @@ from ledger.claims import Claim, Node
 from ledger.cli import main
 from ledger.events import Attachment, Event, Owner
 from ledger.pools import from_spec
-from ledger.store import Database
+from ledger.store import Database, fences
+from ledger.store.fences import Fence
 from tests.cni.conftest import EXAMPLE
 from tests.servers.agent import Agent, Answer, cni_env, k8s_ipam
 
@@ -127,7 +128,7 @@ def test_an_older_copy_is_noticed_at_the_start(copies: Copies, agents: Callable[
     agent.restart()
     given(agent, 6)
     database = Database(copies.url)
-    assert [turn.raised for turn in fence.history(database)] == [False, True]
+    assert [turn.raised for turn in turns(database)] == [False, True]
     database.close()
 
 
@@ -173,6 +174,12 @@ def memory(folder: Path, database: Database, node: str = "node1") -> Memory:
     return Memory(folder / node, database, node=node, actor=f"agent/{node}")
 
 
+def turns(database: Database) -> list[Fence]:
+    """Of the fence, newest first."""
+    with database.read() as tx:
+        return fences.turns(tx, 9)
+
+
 def test_one_lift_satisfies_all(copies: Copies, database: Database, tmp_path: Path) -> None:
     """Those that looked before it, and those that were down; and what they wrote behind the fence is kept."""
     copies.keep()
@@ -184,14 +191,14 @@ def test_one_lift_satisfies_all(copies: Copies, database: Database, tmp_path: Pa
     database.close()
     first.check()
     second.check()
-    assert len(fence.history(database)) == 1
+    assert len(turns(database)) == 1
     fence.lift(database, reason="compared", actor="test")
     for each in (first, second, memory(tmp_path, database, "down")):
         assert each.check() == "the fence was lifted: what this node saw of the ledger before is forgotten"
         assert each.check() is None
         each.note(wrote(database, 7))
         assert each.check() is None
-    assert len(fence.history(database)) == 2
+    assert len(turns(database)) == 2
 
 
 def test_a_lift_counts_although_its_clock_is_slow(copies: Copies, database: Database, tmp_path: Path) -> None:
@@ -204,7 +211,7 @@ def test_a_lift_counts_although_its_clock_is_slow(copies: Copies, database: Data
     fence.lift(database, reason="compared", actor="test")
     again = memory(tmp_path, database)
     again.check()
-    assert [turn.raised for turn in fence.history(database)] == [False, True]
+    assert [turn.raised for turn in turns(database)] == [False, True]
 
 
 def test_an_earlier_lift_does_not_count(copies: Copies, database: Database, tmp_path: Path) -> None:
@@ -217,7 +224,7 @@ def test_an_earlier_lift_does_not_count(copies: Copies, database: Database, tmp_
     database.close()
     copies.put_back()
     seen.check()
-    assert [turn.raised for turn in fence.history(database)] == [True, False, True]
+    assert [turn.raised for turn in turns(database)] == [True, False, True]
 
 
 def test_writing_past_the_place_does_not_hide_it(copies: Copies, database: Database, tmp_path: Path) -> None:
@@ -248,7 +255,7 @@ def test_a_fence_that_is_raised_is_left_as_it_is(copies: Copies, database: Datab
     fence.raise_fence(database, reason="by hand", actor="test")
     assert seen.check() == "the ledger does not hold what this node saw (1 event); the fence stands"
     assert seen.check() is None
-    assert [turn.reason for turn in fence.history(database)] == ["by hand"]
+    assert [turn.reason for turn in turns(database)] == ["by hand"]
 
 
 def test_a_file_that_cannot_be_read_is_set_aside(

@@ -59,7 +59,7 @@ def test_all_that_is_missing_is_named_at_once(verb: str, needs: str) -> None:
 def test_gc_and_status_come_without_a_container(verb: str) -> None:
     empty = {"CNI_CONTAINERID": "", "CNI_NETNS": "", "CNI_IFNAME": "", "CNI_ARGS": ""}
     call = read(verb, **empty)
-    assert (call.container_id, call.if_name, call.netns) == ("", "", "")
+    assert (call.container_id, call.if_name) == ("", "")
 
 
 def test_the_client_knows_the_same_table() -> None:
@@ -102,7 +102,7 @@ def test_other_interface_names_are_refused(verb: str, bad: str) -> None:
 
 
 def test_the_arguments_of_kubernetes_come_in_any_order_among_others() -> None:
-    wanted = Pod("shop", "web-0", "8d2e", "abc123")
+    wanted = Pod("shop", "web-0", "8d2e")
     pairs = ["K8S_POD_NAME=web-0", "IgnoreUnknown=1", "K8S_POD_UID=8d2e", "MAC=02:00:00:00:00:01",
              "K8S_POD_NAMESPACE=shop", "K8S_POD_INFRA_CONTAINER_ID=abc123", "X=a=b"]  # fmt: skip
     for turn in range(len(pairs)):

@@ -14,10 +14,11 @@ from ledger import audit
 from ledger.audit import Wanted
 from ledger.errors import PoolNotThen
 from ledger.events import Attachment, Event, Kind, Owner, State
-from ledger.replay import GIVES, LEGAL, as_of, breaches, holder, holdings
+from ledger.replay import GIVES, LEGAL, holder
 from ledger.store import Database, history
 from ledger.verify import verify
 from tests.ledger.chronicle import DAY, Chronicle
+from tests.ledger.oracle import as_of, breaches, holdings
 
 TICK = timedelta(microseconds=1)
 STEPS = [timedelta(), timedelta(), TICK, 2 * TICK, timedelta(seconds=1), timedelta(hours=5)]

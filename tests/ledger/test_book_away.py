@@ -210,6 +210,13 @@ def test_what_the_driver_refuses_is_no_absence_of_the_server(postgres_url: str) 
         tx.connection.exec_driver_sql("SELECT %s", (1, 2))
 
 
+def test_what_the_caller_s_own_files_refuse_is_not_the_database_s(db_url: str) -> None:
+    with closing(Database(db_url)) as there:
+        for transaction in (there.read, there.begin, there.quick):
+            with pytest.raises(FileNotFoundError), transaction():
+                Path("/no/such/file").read_bytes()
+
+
 def test_a_user_without_privileges_is_told_so(auditor_url: str) -> None:
     with closing(Database(auditor_url)) as reader:
         book = Book(reader, actor="test")

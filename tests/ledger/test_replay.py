@@ -9,8 +9,9 @@ from itertools import product
 import pytest
 
 from ledger.events import Attachment, Event, Kind, Owner, State
-from ledger.replay import LEGAL, as_of, breaches, fold, holdings, wrong, wrong_event
+from ledger.replay import LEGAL, wrong
 from tests.ledger.chronicle import DAY
+from tests.ledger.oracle import as_of, breaches, holdings, wrong_event
 
 ADDRESS_KINDS = [kind for kind in Kind if not kind.of_pool]
 # By hand, from design.md: what the book ever writes. The module's own table must say the same.
@@ -148,9 +149,3 @@ def test_as_of_takes_the_newest_at_that_very_instant() -> None:
     assert at(timedelta(minutes=5) - tick) == 1
     assert at(timedelta(minutes=5)) == 3
     assert at(timedelta(days=9)) == 3
-
-
-def test_fold_keeps_the_newest_of_each_stream() -> None:
-    one, two = event(1, Kind.ALLOCATED, State.ALLOCATED, 1), event(2, Kind.RELEASED, State.FREE, 2)
-    other = replace(one, ip="10.8.0.2")
-    assert fold([one, other, two]) == {("p", "10.8.0.1"): two, ("p", "10.8.0.2"): other}

@@ -222,6 +222,17 @@ def test_a_missing_batch_and_a_changed_node_are_found(database: Database) -> Non
     assert any("entry 256 should follow" in what for what in found(database))
 
 
+def test_a_node_that_is_none_of_the_tree_s_is_named_whatever_its_level(database: Database) -> None:
+    for level in (-1, 0, 7, 8, 32_767):
+        tamper(
+            database, "seal_node", "INSERT INTO seal_node (level, idx, hash) VALUES ({}, 0, {})", level, b""
+        )
+    assert sorted(found(database)) == sorted(
+        f"node 0 of level {level} is stored, but the tree of what is sealed has no such node"
+        for level in (-1, 0, 7, 8, 32_767)
+    )
+
+
 def test_a_changed_checkpoint_is_found(database: Database) -> None:
     with database.read() as tx:
         first, second = seals.checkpoints(tx)

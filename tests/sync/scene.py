@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +114,12 @@ class Scene:
     def delete(self, pod: str, uid: str, *, sandbox: str, pool: str = "pool") -> None:
         answer = self._verb("DEL", pod, uid, sandbox, pool)
         assert answer.code == 0, answer
+
+    def collect(self, *, keep: Sequence[str]) -> None:
+        """The GC of a real agent on node1: these sandboxes are there, and no others."""
+        valid = [{"containerID": sandbox, "ifname": "eth0"} for sandbox in keep]
+        conf = {**self.agent.config(pool="pool", version="1.1.0"), "cni.dev/valid-attachments": valid}
+        assert k8s_ipam(cni_env("GC", pod=None), conf).code == 0
 
     def _verb(self, verb: str, pod: str, uid: str, sandbox: str, pool: str) -> Answer:
         env = cni_env(verb, container=sandbox, pod=f"{self.namespace}/{pod}", uid=uid)

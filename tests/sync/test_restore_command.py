@@ -47,6 +47,7 @@ def test_the_ledger_is_lost_and_restored_and_what_disagrees_keeps_the_fence(
 
     code, rows, _ = ledger(scene, empty_sqlite_url, "restore", "--from-cluster", "--dry-run")
     assert (code, len(rows)) == (1, 4)
+    assert ledger(scene, empty_sqlite_url, "fence", "status")[0] == 1, "there is no ledger yet"
     code, rows, _ = ledger(scene, empty_sqlite_url, "restore", "--from-cluster")
     assert code == 1
     assert sorted((row["verdict"], row["ip"], row["pod"]) for row in rows) == [

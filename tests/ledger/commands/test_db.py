@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,34 @@ def test_db_check_says_where_schema_and_guard_stand(empty_db_url: str) -> None:
     broken = cli("db", "check", status=1).out
     assert "the ledger can be changed" in broken
     assert [row["ok"] for row in cli("db", "check", "-o", "csv", status=1).csv].count("false") == 1
+
+
+@pytest.mark.parametrize(
+    ("table", "question"), [("address", "pool list"), ("ledger", "tail"), ("pool", "pool list")]
+)
+def test_a_table_that_is_missing_is_named_and_not_to_be_upgraded(
+    db_url: str, table: str, question: str
+) -> None:
+    cli = Cli(db_url)
+    drop(db_url, f"TABLE {table}")
+    assert f"index {table}_pk" in cli("db", "check", status=1).out
+    assert f"{table}_pk: it is missing" in cli("verify", status=1).out
+    assert "`ipam-ledger db check`, which names what is missing" in cli(*question.split(), status=1).err
+
+
+def test_an_index_for_looking_up_may_be_missing_from_a_ledger_that_holds(db_url: str) -> None:
+    cli = Cli(db_url)
+    drop(db_url, "INDEX ledger_pod_idx")
+    wrong = [
+        row["what"] for row in cli("db", "check", "-o", "json", status=1).json["checks"] if not row["ok"]
+    ]
+    assert wrong == ["index ledger_pod_idx"]
+    cli("verify")
+
+
+def drop(url: str, what: str) -> None:
+    with closing(Database(url)) as database, database.begin() as tx:
+        tx.connection.exec_driver_sql(f"DROP {what}")
 
 
 def test_db_check_says_what_this_user_may(postgres_url: str, writer_url: str) -> None:
