@@ -116,6 +116,10 @@ def _make(folder: Path, files: _Files, loader: PurePosixPath, named: PurePosixPa
         str(named / "lib"),
         folder / PROGRAM,
     )
+    # A library with a path of its own would not be asked for by that one
+    for target in files:
+        if ".so" in target.name and _patchelf("--print-rpath", folder / target):
+            _patchelf("--remove-rpath", folder / target)
     # So that Python writes none of its own
     compileall.compile_dir(folder, quiet=2, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
     for each in (*folder.rglob("*"), folder):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -11,6 +13,8 @@ from ledger.cli.lazy import Group
 
 if TYPE_CHECKING:
     from ledger.store import Database
+
+IN_FORCE: Final = "in force"
 
 
 @click.group("db", cls=Group)
@@ -101,6 +105,8 @@ def check(invocation: Invocation, /) -> int:
     if invocation.output in ("json", "yaml"):
         printer.one({"database": label, "ok": ok, "checks": rows})
     else:
+        if invocation.human:
+            rows = list(_in_short(rows))
         columns = (
             Column("WHAT", "what"),
             Column("OK", lambda row: "yes" if row["ok"] else "NO"),
@@ -108,6 +114,15 @@ def check(invocation: Invocation, /) -> int:
         )
         printer.rows(rows, columns)
     return 0 if ok else 1
+
+
+def _in_short(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Of each kind of what is in force one row for all."""
+    for (kind, stands), found in groupby(rows, key=lambda row: (row["what"].split()[0], row["stands"])):
+        if stands == IN_FORCE:
+            yield {"what": kind, "ok": True, "stands": f"{len(list(found))} {IN_FORCE}"}
+        else:
+            yield from found
 
 
 def _stands(database: Database) -> list[dict[str, Any]]:
@@ -137,7 +152,7 @@ def _stands(database: Database) -> list[dict[str, Any]]:
         out = [row("schema", False, f"{found}, newer than this program's {HEAD}; upgrade ipam-ledger")]
     with database.read() as tx:
         for each in guard.look(tx) + guard.lookups(tx):
-            out.append(row(f"{each.what} {each.name}", each.wrong is None, each.wrong or "in force"))
+            out.append(row(f"{each.what} {each.name}", each.wrong is None, each.wrong or IN_FORCE))
         verbs = guard.privileges(tx)
     if _half_imported(database):
         out.append(row("import", False, str(Unfinished())))

@@ -150,7 +150,7 @@ def _checks(tx: Tx) -> list[Guarded]:
         found = set(tx.connection.exec_driver_sql(query, (list(metadata.tables),)).scalars())
     ours = [key for table in metadata.tables.values() for key in table.constraints]
     names = sorted(str(key.name) for key in ours if isinstance(key, sa.CheckConstraint))
-    return [Guarded("check", name, None if name in found else "it is missing") for name in names]
+    return [Guarded("constraint", name, None if name in found else "it is missing") for name in names]
 
 
 def _indexes(tx: Tx, *, unique: bool) -> list[Guarded]:
