@@ -5,7 +5,8 @@
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
-JOBS ?= auto
+# One more than there are processors: a test waits a third of its time, for a server or a process.
+JOBS ?= $(shell expr $$(nproc 2>/dev/null || echo 1) + 1)
 # The first of these that is new enough and can make a venv; `make PYTHON=/path/to/python` decides otherwise.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v "$$p"; break; }; done)

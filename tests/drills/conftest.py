@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -16,6 +16,7 @@ from ledger.book import Book
 from ledger.claims import Claim, Node
 from ledger.events import Attachment, Owner
 from ledger.store import Database
+from tests.ledger.cli import Cli, Said
 from tests.servers.agent import installed
 
 POOL = {"apiVersion": "ipam.k8s.io/v1alpha1", "kind": "IPPool", "metadata": {"name": "podnet"},
@@ -49,31 +50,20 @@ class Stage:
 
     def run(self, *words: str, expect: int = 0, db: str | None = None) -> str:
         print("   $ ipam-ledger " + " ".join(words), flush=True)
-        env = {**self.env, **({"IPAM_LEDGER_DB": db} if db else {})}
-        done = subprocess.run(
-            [installed("ipam-ledger"), *words],
-            capture_output=True,
-            text=True,
-            env=env,
-            cwd=self.folder,
-            timeout=120,
-        )
-        for line in (done.stdout + done.stderr).splitlines()[:12]:
+        said = self._said(*words, expect=expect, db=db)
+        shown = said.out + said.err
+        for line in shown.splitlines()[:12]:
             print("     " + line[:150], flush=True)
-        assert done.returncode == expect, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        return shown
 
     def ask(self, *words: str, db: str | None = None) -> Any:
         """The answer to a question, as a program reads it."""
-        env = {**self.env, **({"IPAM_LEDGER_DB": db} if db else {})}
-        done = subprocess.run(
-            [installed("ipam-ledger"), *words, "-o", "json"],
-            stdout=subprocess.PIPE,
-            env=env,
-            cwd=self.folder,
-            check=True,
-        )
-        return json.loads(done.stdout)
+        return self._said(*words, "-o", "json", expect=0, db=db).json
+
+    def _said(self, *words: str, expect: int, db: str | None) -> Said:
+        env = self.env | ({"IPAM_LEDGER_DB": db} if db else {})
+        with contextlib.chdir(self.folder):
+            return Cli(self.url)(*words, status=expect, env=env)
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
         print("   $ ipam-ledger " + " ".join(words) + " &", flush=True)
