@@ -43,7 +43,8 @@ _SPOKEN = {"client_encoding": "UTF8", "DateStyle": "ISO", "standard_conforming_s
 to, so asking costs nothing."""
 
 # PostgreSQL's SQLSTATEs, by what they mean to a caller.
-_BUSY = {"55P03", "57014"}  # a lock not had in time, a statement cancelled
+_BUSY = "55P03"  # a lock not had in time
+_ENDED = "57014"  # a statement cancelled
 _RACE = {
     "40001",
     "40P01",
@@ -80,9 +81,7 @@ class Database:
             else:
                 self.engine = _postgresql_engine(self.url, pool_size, self._seen)
                 # An engine of its own: switching a pooled connection to autocommit and back costs four round trips.
-                self._autocommit = _postgresql_engine(
-                    self.url, pool_size, self._seen, isolation_level="AUTOCOMMIT"
-                )
+                self._autocommit = _postgresql_engine(self.url, pool_size, self._seen, autocommit=True)
                 if why := strange_option(self.url):
                     raise InvalidInput("database URL", self.label, f"cannot be used: {why}")
         except exc.ArgumentError:  # a port in the query that is no number, a plugin, …
@@ -166,6 +165,10 @@ class Database:
             raise LockTimeout(f"no free connection to {self.label} in time") from error
         except UnicodeEncodeError as error:
             raise InvalidRequest("text", ascii(error.object), "cannot be stored") from error
+        except Exception as error:
+            if self.sqlite or getattr(error, "sqlstate", None) is None:
+                raise
+            raise self._in_our_words(error, error) from error  # of psycopg, which bulk work goes to
 
     @contextmanager
     def _opened(self, opening: Callable[[], AbstractContextManager[Connection]]) -> Iterator[Connection]:
@@ -195,8 +198,12 @@ class Database:
         sqlstate = getattr(cause, "sqlstate", None)
         if sqlstate in _RACE:
             return Conflict(str(cause))
-        if sqlstate in _BUSY:
+        if sqlstate == _BUSY:
             return LockTimeout(f"a lock in {self.label} was not had within {LOCK_TIMEOUT_MS} ms")
+        if sqlstate == _ENDED:
+            return LockTimeout(
+                f"{self.label} ended a statement: {_said(cause)} (has this database or user a statement_timeout?)"
+            )
         if sqlstate == "25006":
             return DatabaseAway(f"{self.label} is read-only (a standby?); writes go to the primary")
         if sqlstate == "42501":
@@ -338,7 +345,9 @@ def _sqlite_engine(url: URL, path: Path) -> Engine:
     return engine
 
 
-def _postgresql_engine(url: URL, pool_size: int, seen: dict[str, bool], **options: Any) -> Engine:
+def _postgresql_engine(
+    url: URL, pool_size: int, seen: dict[str, bool], *, autocommit: bool = False
+) -> Engine:
     defaults = {
         "connect_timeout": str(CONNECT_TIMEOUT_S),
         "application_name": "ipam-ledger",
@@ -356,7 +365,8 @@ def _postgresql_engine(url: URL, pool_size: int, seen: dict[str, bool], **option
         pool_timeout=LOCK_TIMEOUT_MS / 1000,
         native_inet_types=False,  # addresses as text: decoding to ipaddress objects costs more than the query
         json_serializer=_json,
-        **options,
+        # Whatever the database has for a default: who waited for a row's lock goes on with what was committed meanwhile
+        isolation_level="AUTOCOMMIT" if autocommit else "READ COMMITTED",
     )
 
     @event.listens_for(engine, "connect")
@@ -374,7 +384,9 @@ def _postgresql_engine(url: URL, pool_size: int, seen: dict[str, bool], **option
             return
         connection.execute(f"SET lock_timeout = {LOCK_TIMEOUT_MS}")
         connection.execute("SET jit = off")  # compiling costs more than any statement here takes
-        if options:  # the quick forms always have the same shape: planning them anew doubles their cost
+        if autocommit:
+            connection.execute("SET default_transaction_isolation = 'read committed'")
+            # The quick forms always have the same shape: planning them anew doubles their cost
             connection.execute("SET plan_cache_mode = force_generic_plan")
         connection.commit()
 
