@@ -69,7 +69,7 @@ class Finding:
 
 
 def _settle() -> None:
-    time.sleep(2.0)
+    time.sleep(2.0)  # four times the pace of a sync worker: what it was about to write is written
 
 
 def against_cluster(

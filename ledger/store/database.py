@@ -165,10 +165,10 @@ class Database:
             raise LockTimeout(f"no free connection to {self.label} in time") from error
         except UnicodeEncodeError as error:
             raise InvalidRequest("text", ascii(error.object), "cannot be stored") from error
-        except Exception as error:
+        except Exception as error:  # perhaps of psycopg, which bulk work goes to: known by its code, for who uses SQLite has none
             if self.sqlite or getattr(error, "sqlstate", None) is None:
                 raise
-            raise self._in_our_words(error, error) from error  # of psycopg, which bulk work goes to
+            raise self._in_our_words(error, error) from error
 
     @contextmanager
     def _opened(self, opening: Callable[[], AbstractContextManager[Connection]]) -> Iterator[Connection]:
