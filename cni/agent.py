@@ -167,8 +167,9 @@ class Agent:
         """Give the socket back. ``keep``: threads that do not end still use what they poll."""
         if self._listener is not None:
             self._listener.close()
+            if self._bound is not None and not self.lost:  # else what stands there is another's
+                self.path.unlink(missing_ok=True)
             self._bound = None
-            self.path.unlink(missing_ok=True)
         if not keep:
             self._listener = None
             if self._poll is not None:

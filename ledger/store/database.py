@@ -197,7 +197,7 @@ class Database:
             return error
         sqlstate = getattr(cause, "sqlstate", None)
         if sqlstate in _RACE:
-            return Conflict(str(cause))
+            return Conflict(f"somebody else's transaction got there first; try again ({_said(cause)})")
         if sqlstate == _BUSY:
             return LockTimeout(f"a lock in {self.label} was not had within {LOCK_TIMEOUT_MS} ms")
         if sqlstate == _ENDED:

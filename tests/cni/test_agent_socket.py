@@ -116,6 +116,14 @@ def test_a_file_is_left_alone(short: Path) -> None:
     assert (short / "s").read_text() == "mine"
 
 
+def test_what_took_its_place_is_left_alone(start: Callable[..., Agent]) -> None:
+    agent = start()
+    agent.path.unlink()
+    agent.path.write_text("another's")
+    assert agent.stop(30)
+    assert agent.path.read_text() == "another's"
+
+
 @pytest.mark.parametrize("path", ["/proc/none/s", "/tmp/" + "x" * 110])
 def test_a_path_that_cannot_be_had_is_named(path: str) -> None:
     with pytest.raises(CannotServe, match=path):

@@ -48,7 +48,7 @@ def make_ours(request: pytest.FixtureRequest, folder: Path) -> Ours:
     return Ours(folder, nodes.free_subnet(), owner, request.getfixturevalue("agents")(writer))
 
 
-@pytest.fixture(params=["bridge", "ptp"])
+@pytest.fixture(params=["bridge", "ptp", "macvlan"])
 def main(request: pytest.FixtureRequest) -> str:
     """A main plugin, by its name."""
     name: str = request.param
@@ -66,4 +66,6 @@ def make_network(node: Node, ipam: Ipam, main: str, version: str = "1.0.0") -> N
     conf: dict[str, Any] = {"cniVersion": version, "name": "podnet", "type": main, "ipMasq": False}
     if main == "bridge":
         conf |= {"bridge": "cni0", "isGateway": True}
+    if main == "macvlan":
+        conf |= {"master": node.wire(), "mode": "bridge"}
     return Network(node, conf | {"ipam": ipam.section()}, [*ipam.path, nodes.plugins_folder()])

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.servers import need
 from tests.servers.agent import Answer, cni_env
 from tests.servers.keeper import Keeper
@@ -111,6 +113,18 @@ class Node:
         namespace = Namespace(self._keeper, "pod")
         self._sandboxes.append(namespace)
         return Sandbox(namespace, container=secrets.token_hex(32))
+
+    def wire(self) -> str:
+        """An interface for macvlan, plugged in nowhere. Skips the test where the kernel, which nobody can install here, has none."""
+        add = ("ip", "link", "add")
+        self.host.run(*add, "wire", "type", "veth", "peer", "name", "other")
+        try:
+            self.host.run(*add, "link", "wire", "name", "try", "type", "macvlan")
+        except AssertionError as error:
+            pytest.skip(f"this kernel has no macvlan: {error}")
+        for change in (("delete", "try"), ("set", "wire", "up"), ("set", "other", "up")):
+            self.host.run("ip", "link", *change)
+        return "wire"
 
     def close(self) -> None:
         for namespace in [*self._sandboxes, self.host]:

@@ -1,4 +1,4 @@
-"""Behind bridge and ptp, our addresses carry traffic, and everything that a runtime does to a plugin goes well."""
+"""Behind bridge, ptp and macvlan, our addresses carry traffic, and everything that a runtime does to a plugin goes well."""
 
 from __future__ import annotations
 
