@@ -335,12 +335,14 @@ class Agent:
     def answer(self, request: Request, answer: Answer) -> None:
         self._send(request, answer)
 
-    def block(self, request: Request) -> None:
-        self._workers(lambda: self._reply_to(request))
+    def block(self, request: Request, reply: Callable[[], Answer] | None) -> None:
+        self._workers(
+            lambda: self._reply_to(request, reply or (lambda: self._reply(request.env, request.stdin)))
+        )
 
-    def _reply_to(self, request: Request) -> None:
+    def _reply_to(self, request: Request, reply: Callable[[], Answer]) -> None:
         try:
-            answer = self._reply(request.env, request.stdin)
+            answer = reply()
         except Exception:
             log.exception("a connection failed")
             self._done(request.connection, lives=False)
@@ -418,9 +420,9 @@ class Request:
         """Does not wait."""
         self.agent.answer(self, answer)
 
-    def block(self) -> None:
-        """Have it answered by the agent's ``reply``, in a thread."""
-        self.agent.block(self)
+    def block(self, reply: Callable[[], Answer] | None = None) -> None:
+        """Have it answered by ``reply``, or else the agent's, in a thread."""
+        self.agent.block(self, reply)
 
 
 class _Connection:

@@ -14,7 +14,6 @@ from typing import NoReturn
 
 from cni.client import PATIENCE, unready, write
 from cni.handlers import Handlers, refusal_of
-from cni.keyed import KeyedLock
 from cni.node import own_addresses
 from cni.spec import MAX_STDIN, Call, Code, Refusal, Verb
 from ledger.book import Book
@@ -84,7 +83,7 @@ def reply(env: dict[str, str], stdin: bytes) -> tuple[int, bytes]:
             if call.verb is not Verb.STATUS:  # which asks that itself
                 book.ready()
             here = Node(name=node, addresses=own_addresses())
-            return Handlers(book, node=here, containers=KeyedLock()).reply(env, stdin)
+            return Handlers(book, node=here).reply(env, stdin)
         finally:
             database.close()
     except Exception as error:

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from cni.delqueue import DelQueue
-from cni.keyed import KeyedLock
 from cni.memory import Memory
+from cni.turns import Turns
 from ledger.book import Book, Outcome
 from ledger.catalog import PoolFigures
 from ledger.claims import Allocation, Claim
@@ -24,15 +24,15 @@ AWAY = (TryAgain, SchemaMismatch)
 class AgentDesk:
     """The durable queue before ``book``, and the memory beside it.
 
-    What allocates and releases is called with the container's lock held (``containers``), which the retries of
-    queued DELs take as well.
+    What allocates and releases is called in the container's turn (``containers``), which the retries of queued DELs
+    take as well.
     """
 
     def __init__(
         self,
         book: Book,
         queue: DelQueue,
-        containers: KeyedLock,
+        containers: Turns,
         memory: Memory,
         released: Callable[[Sequence[Event]], None] = lambda events: None,
     ) -> None:

@@ -1,7 +1,7 @@
-"""The common ADD and DEL: those of many containers at a time, without a thread for each.
+"""The agent's calls: each in its container's turn, and the common ADD and DEL of many containers at a time.
 
 A thread for each spends most of its time waking up: the agent answered 6,500 a second that way and 12,000 this
-way, on two cores. What is out of the ordinary here (another verb of the container is in flight, a DEL of it waits in
+way, on two cores. What is out of the ordinary here (another verb of the container was in flight, a DEL of it waits in
 the queue, the pool is full, anything unexpected) goes the way of all other requests, in a thread by itself.
 """
 
@@ -15,8 +15,8 @@ from typing import Protocol
 from cni.agent import Answer, Request
 from cni.batches import Batches
 from cni.handlers import Handlers, attachment_of
-from cni.keyed import KeyedLock
 from cni.spec import Call, Verb
+from cni.turns import Turns
 from ledger.book import Outcome
 from ledger.claims import Claim
 from ledger.errors import LedgerError
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class Desk(Protocol):
-    """What it asks of the agent's desk; the containers' locks are held meanwhile."""
+    """What it asks of the agent's desk; it is the containers' turn meanwhile."""
 
     def waits(self, container_id: str) -> bool: ...
     def allocate_many(self, claims: Sequence[Claim]) -> Sequence[Outcome]: ...
@@ -42,10 +42,11 @@ class _Job:
 class Express:
     """Answers requests in batches, or has them ``block``.
 
-    The verbs of one container stay serialised: its lock is held from here until it is answered.
+    The verbs of one container (``containers``) are answered in the order in which they came: a DEL after the ADD that is
+    still in flight, whose address would otherwise leak.
     """
 
-    def __init__(self, handlers: Handlers, desk: Desk, containers: KeyedLock) -> None:
+    def __init__(self, handlers: Handlers, desk: Desk, containers: Turns) -> None:
         self._handlers = handlers
         self._desk = desk
         self._containers = containers
@@ -64,27 +65,37 @@ class Express:
         """Take what came together. Does not wait."""
         jobs: dict[Verb, list[_Job]] = {Verb.ADD: [], Verb.DEL: []}
         for request in requests:
-            call = self._take(request)
-            if call is None:
-                request.block()
-            else:
+            if call := self._take(request):
                 jobs[call.verb].append(_Job(request, call))
         for verb, batches in ((Verb.ADD, self._adds), (Verb.DEL, self._dels)):
             if jobs[verb]:
                 batches.put(jobs[verb])
 
     def _take(self, request: Request) -> Call | None:
-        """The call, its container's lock taken; None where it is none of ours."""
+        """The call, whose turn it is; None where a thread sees to it, now or in its turn."""
         try:
             call = Call.from_raw(request.env, request.stdin)
         except Exception:  # is said where it blocks
+            request.block()
             return None
-        if call.verb not in (Verb.ADD, Verb.DEL) or not self._containers.attempt(call.container_id):
-            return None
-        if self._desk.waits(call.container_id):
-            self._containers.release(call.container_id)
-            return None
-        return call
+        if not call.container_id:
+            request.block()
+        elif self._containers.take(call.container_id, lambda: self._alone(request, call)):
+            if call.verb in (Verb.ADD, Verb.DEL) and not self._desk.waits(call.container_id):
+                return call
+            self._alone(request, call)
+        return None
+
+    def _alone(self, request: Request, call: Call) -> None:
+        """In a thread, which ends the turn."""
+
+        def answer() -> Answer:
+            try:
+                return self._handlers.answer(call)
+            finally:
+                self._containers.end(call.container_id)
+
+        request.block(answer)
 
     def _carry_out(
         self, jobs: Sequence[_Job], run: Callable[[Sequence[Call]], Sequence[Answer | None]]
@@ -97,10 +108,10 @@ class Express:
             answers = [None] * len(jobs)
         done: list[tuple[Request, Answer]] = []
         for job, answer in zip(jobs, answers, strict=True):
-            self._containers.release(job.call.container_id)
             if answer is None:
-                job.request.block()
+                self._alone(job.request, job.call)
             else:
+                self._containers.end(job.call.container_id)
                 done.append((job.request, answer))
         if len(done) == 1:
             done[0][0].answer(done[0][1])

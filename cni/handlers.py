@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NoReturn, Protocol, assert_never
 
 from cni import spec
-from cni.keyed import KeyedLock
 from cni.spec import Call, Code, Conf, Pod, Refusal, Verb
 from ledger.claims import Allocation, Claim, Node
 from ledger.errors import (
@@ -52,53 +51,51 @@ class Desk(Protocol):
 
 
 class Handlers:
-    """Answers calls from ``desk``'s book, for containers on ``node``.
+    """Answers calls from ``desk``'s book, for containers on ``node``."""
 
-    The verbs of one container wait for each other (``containers``): a DEL for the ADD that is still in flight,
-    whose address would otherwise leak.
-    """
-
-    def __init__(self, desk: Desk, *, node: Node, containers: KeyedLock) -> None:
+    def __init__(self, desk: Desk, *, node: Node) -> None:
         self._desk = desk
         self.node = node  # replaced when more of it is learned
-        self._containers = containers
 
     def reply(self, env: Mapping[str, str], stdin: bytes) -> tuple[int, bytes]:
         """The plugin's exit status and stdout for what the runtime said. Never raises."""
         try:
-            call = Call.from_raw(env, stdin)
-            if not call.container_id:
-                return 0, self.answer(call)
-            with self._containers(call.container_id):
-                return 0, self.answer(call)
+            return self.answer(Call.from_raw(env, stdin))
         except Refusal as refusal:
             return 1, refusal.to_json()
         except Exception as error:
             return 1, refusal_of(error, env.get("CNI_COMMAND", ""), spec.LATEST).to_json()
 
-    def answer(self, call: Call) -> bytes:
-        """What the plugin prints. Raises Refusal."""
+    def answer(self, call: Call) -> tuple[int, bytes]:
+        """The same for a call. Never raises."""
+        return self._said(call, lambda: self._carry_out(call))
+
+    def _said(self, call: Call, carry_out: Callable[[], bytes]) -> tuple[int, bytes]:
         try:
-            match call.verb:
-                case Verb.ADD:
-                    return self._add(call)
-                case Verb.DEL:
-                    self._desk.release(attachment_of(call))
-                case Verb.CHECK:
-                    self._check(call)
-                case Verb.GC:
-                    self._gc(call.conf)
-                case Verb.STATUS:
-                    self._status(call.conf)
-                case Verb.VERSION:
-                    return spec.versions(call.conf.version)
-                case _:
-                    assert_never(call.verb)
+            return 0, carry_out()
         except Refusal as refusal:
             refusal.version = call.conf.version
-            raise
+            return 1, refusal.to_json()
         except Exception as error:
-            raise refusal_of(error, call.verb, call.conf.version) from error
+            return 1, refusal_of(error, call.verb, call.conf.version).to_json()
+
+    def _carry_out(self, call: Call) -> bytes:
+        """What the plugin prints."""
+        match call.verb:
+            case Verb.ADD:
+                return self._result(call, self._desk.allocate(self.claim_of(call)))
+            case Verb.DEL:
+                self._desk.release(attachment_of(call))
+            case Verb.CHECK:
+                self._check(call)
+            case Verb.GC:
+                self._gc(call.conf)
+            case Verb.STATUS:
+                self._status(call.conf)
+            case Verb.VERSION:
+                return spec.versions(call.conf.version)
+            case _:
+                assert_never(call.verb)
         return b""
 
     def claim_of(self, call: Call) -> Claim:
@@ -112,19 +109,12 @@ class Handlers:
         )
 
     def became(self, call: Call, outcome: tuple[Allocation, ...] | LedgerError) -> tuple[int, bytes] | None:
-        """Exit status and stdout for what became of a call; None where only ``reply`` can tell, which may ask for evidence."""
+        """Exit status and stdout for what became of a call; None where only ``answer`` can tell, which may ask for evidence."""
         if isinstance(outcome, PoolExhausted):
             return None
-        try:
-            if isinstance(outcome, LedgerError):
-                raise refusal_of(outcome, call.verb, call.conf.version)
-            return 0, self._result(call, outcome)
-        except Refusal as refusal:
-            refusal.version = call.conf.version
-            return 1, refusal.to_json()
-
-    def _add(self, call: Call) -> bytes:
-        return self._result(call, self._desk.allocate(self.claim_of(call)))
+        if isinstance(outcome, LedgerError):
+            return 1, refusal_of(outcome, call.verb, call.conf.version).to_json()
+        return self._said(call, lambda: self._result(call, outcome))
 
     def _result(self, call: Call, allocations: tuple[Allocation, ...]) -> bytes:
         try:

@@ -21,11 +21,11 @@ from cni.delqueue import DelQueue
 from cni.desk import AgentDesk
 from cni.express import Express
 from cni.handlers import Handlers
-from cni.keyed import KeyedLock
 from cni.memory import Memory
 from cni.metrics import Metrics
 from cni.node import own_addresses
 from cni.retain import Retention
+from cni.turns import Turns
 from ledger.addresses import canonical
 from ledger.book import Book
 from ledger.claims import Node
@@ -167,11 +167,11 @@ def command(
         queue = DelQueue(folder)
         memory = Memory(folder, database, node=here.name or "", actor=actor)
         book = Book(database, actor=actor, evidence=asked, reconnected=memory.reconnected)
-        containers = KeyedLock()
+        containers = Turns()
         # Only where a sync worker says soon whether the pod is wanted again.
         released = Retention(book) if learn is not None else lambda events: None
         desk = AgentDesk(book, queue, containers, memory, released)
-        handlers = Handlers(desk, node=here, containers=containers)
+        handlers = Handlers(desk, node=here)
         express = Express(handlers, desk, containers)
         metrics = Metrics(queue.__len__)
         agent = Agent(path, handlers.reply, express=express, workers=workers, told=metrics.answered)

@@ -27,8 +27,8 @@ from cni.desk import AgentDesk
 from cni.express import Express
 from cni.handlers import Handlers
 from cni.install import command as install
-from cni.keyed import KeyedLock
 from cni.memory import Memory
+from cni.turns import Turns
 from ledger.book import Book
 from ledger.claims import Node
 from ledger.events import Event
@@ -193,10 +193,10 @@ def serve(short: Path) -> Iterator[Callable[[str], Served]]:
         book = Book(Database(url), actor="agent/node1", evidence=evidence)
         path = short / f"agent{len(made)}.sock"
         queue = DelQueue(short / f"queue{len(made)}")
-        containers = KeyedLock()
+        containers = Turns()
         memory = Memory(queue.folder, book.database, node="node1", actor="agent/node1")
         desk = AgentDesk(book, queue, containers, memory)
-        handlers = Handlers(desk, node=Node("node1"), containers=containers)
+        handlers = Handlers(desk, node=Node("node1"))
         agent = Agent(path, handlers.reply, express=Express(handlers, desk, containers))
         agent.open()
         agent.start()

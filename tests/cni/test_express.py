@@ -158,7 +158,7 @@ def test_the_same_call_twice_at_once_is_one_holding(served: Served, crowd: Crowd
     assert served.book.pool("ippool").allocated == 1
 
 
-def test_no_lock_of_a_container_is_left_behind(served: Served, crowd: Crowd) -> None:
+def test_no_turn_of_a_container_is_left_behind(served: Served, crowd: Crowd) -> None:
     conf = served.conf()
     for n in range(20):
         crowd.send(conf, container=f"c{n % 7}", pod=f"default/c{n % 7}", verb=("ADD", "DEL", "CHECK")[n % 3])
@@ -166,4 +166,4 @@ def test_no_lock_of_a_container_is_left_behind(served: Served, crowd: Crowd) -> 
     for n in range(7):
         with served.desk._containers(f"c{n}"):
             pass
-    assert len(served.desk._containers) == 0
+    assert served.desk._containers.in_flight() == {}

@@ -37,8 +37,7 @@ def held_up(served: Served) -> Iterator[None]:
 def until_in_flight(served: Served, verbs: dict[str, int]) -> None:
     """Wait until the agent has taken so many verbs of each container, and answered none of them."""
     deadline = time.monotonic() + 30
-    locks = served.desk._containers
-    while {container: users for container, (_, users) in list(locks._held.items())} != verbs:
+    while served.desk._containers.in_flight() != verbs:
         assert time.monotonic() < deadline, f"{verbs} are not in flight"
         time.sleep(0.001)
 
@@ -72,6 +71,24 @@ def test_a_del_waits_for_its_add(served: Served) -> None:
     assert served.book.held_by(Attachment("one", "eth0", "podnet")) == ()
     assert served.book.held_by(Attachment("two", "eth0", "podnet")) != ()
     assert served.book.pool("ippool").allocated == 2
+
+
+def test_a_del_waits_for_an_add_that_looks_for_who_has_ended(served: Served) -> None:
+    """A full pool sends the ADD the long way; the DEL that came behind it does not overtake it there."""
+    conf = served.conf("tiny")
+    for n in (1, 2):
+        served.add(conf, container=f"old{n}", pod=f"default/old{n}")
+    served.evidence.pods |= {"old1", "old2"}
+    threads = [threading.Thread(target=run, args=(conf,), kwargs={"container": "new", "pod": "default/new"})
+               for run in (served.add, served.delete)]  # fmt: skip
+    with held_up(served):
+        for came, thread in enumerate(threads, 1):
+            thread.start()
+            until_in_flight(served, {"new": came})
+    for thread in threads:
+        thread.join(30)
+    assert served.book.held_by(Attachment("new", "eth0", "podnet")) == ()
+    assert served.book.pool("tiny").allocated == 1  # one of the old was reclaimed
 
 
 def test_many_verbs_of_few_containers_end_as_they_came(served: Served) -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import threading
 import time
 
-from cni.keyed import KeyedLock
+from cni.turns import Turns
 
 
 def test_one_key_is_held_by_one_at_a_time() -> None:
-    lock = KeyedLock()
+    turns = Turns()
     inside, most = [0], [0]
 
     def work() -> None:
         for _ in range(200):
-            with lock("a"):
+            with turns("a"):
                 inside[0] += 1
                 most[0] = max(most[0], inside[0])
                 time.sleep(0)
@@ -26,54 +26,49 @@ def test_one_key_is_held_by_one_at_a_time() -> None:
     for thread in threads:
         thread.join()
     assert most == [1]
-    assert len(lock) == 0
+    assert turns.in_flight() == {}
 
 
 def test_another_key_does_not_wait() -> None:
-    lock = KeyedLock()
+    turns = Turns()
     passed = threading.Event()
 
     def other() -> None:
-        with lock("b"):
+        with turns("b"):
             passed.set()
 
-    with lock("a"):
+    with turns("a"):
         thread = threading.Thread(target=other)
         thread.start()
         assert passed.wait(30)
         thread.join()
-        assert len(lock) == 1
-    assert len(lock) == 0
+        assert turns.in_flight() == {"a": 1}
+    assert turns.in_flight() == {}
 
 
 def test_an_error_lets_go() -> None:
-    lock = KeyedLock()
+    turns = Turns()
     try:
-        with lock("a"):
+        with turns("a"):
             raise ValueError
     except ValueError:
         pass
-    with lock("a"):
+    with turns("a"):
         pass
-    assert len(lock) == 0
+    assert turns.in_flight() == {}
 
 
-def test_an_attempt_fails_at_once_where_somebody_is_or_waits() -> None:
-    lock = KeyedLock()
-    assert lock.attempt("a")
-    assert not lock.attempt("a")
-    assert lock.attempt("b")
-    came = threading.Event()
-
-    def next_one() -> None:
-        with lock("a"):
-            came.set()
-
-    thread = threading.Thread(target=next_one)
-    thread.start()
-    assert not came.wait(0.1)
-    lock.release("a")
-    assert came.wait(30)
-    thread.join()
-    lock.release("b")
-    assert len(lock) == 0
+def test_each_in_the_order_in_which_it_came_and_none_as_a_thread() -> None:
+    turns = Turns()
+    came: list[int] = []
+    assert turns.take("a", came.clear)
+    for n in range(3):
+        assert not turns.take("a", lambda n=n: came.append(n))
+    assert turns.take("b", came.clear)
+    for ended in range(3):
+        assert came == list(range(ended))
+        turns.end("a")
+    assert turns.in_flight() == {"a": 1, "b": 1}
+    turns.end("a")
+    turns.end("b")
+    assert turns.in_flight() == {}
