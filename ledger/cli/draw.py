@@ -85,8 +85,7 @@ def _cell(given: Sequence[int], found: Sequence[State]) -> Cell:
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """The values as bars, the lowest of them at the bottom; all alike: a line in the middle."""
-    low, high = min(values), max(values)
-    if high == low:
-        return BARS[3] * len(values)
-    return "".join(BARS[round((value - low) / (high - low) * (len(BARS) - 1))] for value in values)
+    """The values as bars, the lowest of them at the bottom."""
+    low = min(values)
+    height = max(values) - low or 1
+    return "".join(BARS[round((value - low) / height * (len(BARS) - 1))] for value in values)

@@ -56,4 +56,4 @@ def test_the_other_family_is_not_on_the_map() -> None:
 def test_a_line_stands_between_its_lowest_and_its_highest() -> None:
     assert draw.sparkline([0, 1, 2, 3, 4, 5, 6, 7]) == "▁▂▃▄▅▆▇█"
     assert draw.sparkline([5, 100, 5]) == "▁█▁"
-    assert draw.sparkline([3, 3, 3]) == "▄▄▄"
+    assert draw.sparkline([3, 3, 3]) == "▁▁▁"
