@@ -72,7 +72,7 @@ def command(invocation: Invocation, /, pool: str, since: datetime, until: dateti
                 else "has another spec"
             )
             printer.line(f"pool {pool!r} {what}; -o yaml shows it before and after")
-        printer.rows(changes, columns, empty=f"no address of pool {pool!r} is another's than before")
+        printer.rows(changes, columns, empty=f"every address of pool {pool!r} is as it was")
         if found.back:
             printer.line(f"{found.back:,} more had events in between, and are what they were before")
         return 0
