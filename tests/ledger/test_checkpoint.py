@@ -205,10 +205,13 @@ def test_a_key_signs_only_the_log_that_bears_its_name() -> None:
         "a\n01\n" + "A" * 43 + "=\n",
         "a\n-1\n" + "A" * 43 + "=\n",
         "a\n१\n" + "A" * 43 + "=\n",
+        "a\n²\n" + "A" * 43 + "=\n",
+        "a\n9223372036854775808\n" + "A" * 43 + "=\n",
         "a\n" + "9" * 5000 + "\n" + "A" * 43 + "=\n",
         "a\n1\nAAAA\n",
         "a\n1\n" + "A" * 42 + "B=\n",  # base64 with stray bits
         "a\n1\n" + "A" * 43 + "=\nextension\n",
+        "a\n1\n" + "A" * 43 + "=\nextension",
         "a\n1\n" + "A" * 43 + "=",
     ],
 )
