@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -243,6 +244,8 @@ def held(pod: str, until: datetime | None = None) -> Event:
         (event("Released", ".1", "default/web-2"), SET, None),
         (event("Released", ".1", "default/web-1"), None, None),
         (event("Released", ".1", "default/other"), SET, None),
+        (event("Released", ".1", "default/web-1"), replace(SET, deleting=True), None),
+        (event("Allocated", ".1", "default/web-1"), SET, None),
         (held("default/web-1"), SET, None),
         (held("default/web-1", SOON), SET, "hold"),
         (held("default/web-2"), SET, "free"),
