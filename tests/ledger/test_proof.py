@@ -168,6 +168,20 @@ def test_hostile_text_gets_a_clear_error(document: str | bytes) -> None:
         verify_proof(document, KEY.verifier)
 
 
+@pytest.mark.parametrize(
+    ("document", "says"),
+    [
+        (json.dumps(prove(41))[:-1] + ',"index":41}', "a key is repeated"),
+        (json.dumps(prove(41)) + " " * MAX_PROOF, f"longer than {MAX_PROOF} bytes"),
+        (json.dumps(consistency(300, 600) | {"note": "trust me"}), "is no field of a proof"),
+    ],
+    ids=["repeated", "long", "more"],
+)
+def test_what_would_prove_something_without_its_fault_is_refused(document: str, says: str) -> None:
+    with pytest.raises(InvalidInput, match=says):
+        verify_proof(document, KEY.verifier)
+
+
 def test_a_proof_cut_anywhere_is_refused() -> None:
     whole = json.dumps(prove(41))
     for end in range(len(whole)):
