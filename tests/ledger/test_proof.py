@@ -127,7 +127,7 @@ def test_a_changed_proof_does_not_hold(change: Callable[[dict[str, Any]], object
         (setitem("index", 41.0), "index"),
         (setitem("index", "41"), "index"),
         (setitem("path", {}), "path"),
-        (setitem("path", ["A" * 44] * 65), "path"),
+        (setitem("path", ["A" * 43 + "="] * 65), r"path(?!\[)"),
         (setitem("path", 0, 7), r"path\[0\]"),
         (setitem("path", 0, "AAAA"), r"path\[0\]"),
         (setitem("path", 0, "é" * 44), r"path\[0\]"),
