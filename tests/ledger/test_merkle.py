@@ -167,6 +167,33 @@ def test_pymerkle_agrees_on_roots_and_proofs() -> None:
         merkle.verify_consistency(old, 600, ours, second.get_root(old), second.get_root())
 
 
+def test_no_growth_is_proven_without_its_path_or_with_one_too_many() -> None:
+    a, b, empty = leaf_hash(b"a"), leaf_hash(b"b"), merkle.EMPTY_ROOT
+    merkle.verify_consistency(3, 3, [], a, a)
+    merkle.verify_consistency(0, 3, [], empty, b)
+    for old, new, path, old_root, new_root, says in (
+        (3, 3, [], a, b, "two different trees of 3 entries"),
+        (3, 3, [a], a, a, "the path must be empty"),
+        (0, 3, [], a, b, "must be the empty root"),
+        (0, 3, [a], empty, b, "the path must be empty"),
+        (3, 5, [], a, b, "the path is empty"),
+        (4, 3, [a], a, b, "cannot extend"),
+        (-1, 3, [a], a, b, "cannot extend"),
+    ):
+        with pytest.raises(NotProven, match=says):
+            merkle.verify_consistency(old, new, path, old_root, new_root)
+
+
+def test_no_path_is_made_to_what_is_not_there() -> None:
+    log = stored([b"a", b"b"])
+    for old, new in ((3, 2), (-1, 2)):
+        with pytest.raises(ValueError, match="cannot extend"):
+            merkle.consistency_path(old, new, log.read)
+    for index in (-1, 2):
+        with pytest.raises(ValueError, match="is not in a tree of 2"):
+            merkle.inclusion_path(index, 2, log.read)
+
+
 @pytest.mark.parametrize("size", [0, 255, 256, 512, 768])
 def test_a_tree_goes_on_where_its_tiles_end(size: int) -> None:
     log = stored([b"%d" % i for i in range(size)])
