@@ -71,7 +71,7 @@ class NotAnEvent(ValueError):
 
 def parse(lines: Sequence[bytes]) -> list[Row]:
     """Lines without their newlines -> rows as :mod:`ledger.store.stream` has them, without ``xid``. Raises NotAnEvent."""
-    rows = _together(lines) if lines else []
+    rows = _together(lines)
     return rows if rows is not None else [_alone(index, line) for index, line in enumerate(lines)]
 
 

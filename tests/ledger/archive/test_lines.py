@@ -49,6 +49,7 @@ def test_an_event_of_a_pool_between_them_is_read_too() -> None:
     created = PLAIN | {"ip": None, "state": None, "kind": "PoolCreated", "spec": {"b": 1, "a": "\u00e9"}}
     lines = [canonical(PLAIN), canonical(created), canonical(PLAIN)]
     assert [row[17] for row in parse(lines)] == [None, created["spec"], None]
+    assert parse([]) == []
 
 
 def spelled(**changes: Any) -> bytes:
@@ -74,6 +75,8 @@ def spelled(**changes: Any) -> bytes:
         (spelled(state=None), "neither an address's nor a pool's"),
         (spelled(spec={}), "neither an address's nor a pool's"),
         (spelled(containerID=""), "canonical"),
+        (spelled(ifName=""), "canonical"),
+        (spelled(network=""), "canonical"),
         (spelled(comment="trust me"), "fields"),
         (canonical({k: v for k, v in PLAIN.items() if k != "node"}), "fields"),
         (spelled(at=None), "not a time"),
