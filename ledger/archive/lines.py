@@ -142,8 +142,6 @@ def _are_moments(texts: Sequence[str]) -> bool:
 
 def _is_second(text: str) -> bool:
     try:
-        return (
-            text[10] == "T" and text[19] == "." and datetime.fromisoformat(text[:19]).isoformat() == text[:19]
-        )
+        return text[19] == "." and datetime.fromisoformat(text[:19]).isoformat() == text[:19]
     except ValueError:
         return False

@@ -84,6 +84,7 @@ def spelled(**changes: Any) -> bytes:
         (spelled(at="2026-11-24 10:00:00.123456Z"), "not a time"),
         (spelled(at="2026-11-24T10:00:00,123456Z"), "not a time"),
         (spelled(at="2026-11-24T10:00:00.12345\u0663Z"), "not a time"),
+        (spelled(at="2026-11-24T10:00:00.12345xZ"), "not a time"),
         (spelled(at="2026-13-24T10:00:00.123456Z"), "not a time"),
         (spelled(at="2026-11-24T24:00:00.123456Z"), "not a time"),
         (spelled(until="soon"), "not a time"),
