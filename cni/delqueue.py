@@ -80,8 +80,6 @@ class DelQueue:
         Before an ADD of the same container, too: a DEL that came late would free the new address. Hence the
         sync: a file that came back after a power cut would do the same.
         """
-        if not self.waits(container_id):
-            return 0
         with self._guard:
             entries = list(self._waiting.get(container_id, {}).items())
         for attachment, path in entries:
@@ -102,14 +100,13 @@ class DelQueue:
 
     def _load(self) -> None:
         try:
-            names = sorted(entry.name for entry in os.scandir(self.folder))
+            paths = list(self.folder.iterdir())
         except FileNotFoundError:
             return
-        for name in names:
-            path = self.folder / name
-            if name.endswith(".tmp"):  # its writer died before the rename, and so before it answered
+        for path in paths:
+            if path.suffix == ".tmp":  # its writer died before the rename, and so before it answered
                 path.unlink(missing_ok=True)
-            elif name.endswith(SUFFIX):
+            elif path.suffix == SUFFIX:
                 try:
                     attachment = _read(path)
                 except (OSError, ValueError) as error:

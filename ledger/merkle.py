@@ -65,8 +65,8 @@ def fold(hashes: bytes) -> bytes:
 
 
 def root_of(hashes: bytes) -> bytes:
-    """The root over any number of joined leaf hashes (MTH of the RFC)."""
-    return _join([fold(part) for part in _perfect_parts(hashes)]) if hashes else EMPTY_ROOT
+    """The root over any number of joined leaf hashes, one at least (MTH of the RFC)."""
+    return _join([fold(part) for part in _perfect_parts(hashes)])
 
 
 def _perfect_parts(hashes: bytes) -> Iterator[bytes]:

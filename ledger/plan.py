@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ledger import walk
-from ledger.addresses import Family, canonical, to_int
+from ledger.addresses import BITS, Family, canonical, to_int
 from ledger.catalog import Pool
 from ledger.claims import Allocation, Claim
 from ledger.errors import AddressOutsidePool, AddressReserved, InvalidRequest
@@ -28,10 +28,10 @@ def plan(claim: Claim, pool_of: Callable[[str], Pool]) -> list[Pick]:
     claim.check()
     pools = [pool_of(name) for name in claim.pools]
     asked = _asked(claim, pools)
-    static = (claim.owner.namespace or "", claim.owner.pod or "") if claim.owner.is_pod else None
+    static = claim.owner.namespace or "", claim.owner.pod or ""
     picks = []
     for pool in pools:
-        reserved = {to_int(ip)[0]: ip for ip in pool.spec.static_for(*static)} if static else {}
+        reserved = {to_int(ip)[0]: ip for ip in pool.spec.static_for(*static)}
         for family in pool.spec.families:
             wanted: tuple[str, Reason] | None = None
             if family in reserved:
@@ -69,7 +69,7 @@ def not_given(spec: PoolSpec, ip: str) -> AddressReserved | AddressOutsidePool:
 
 def allocation_of(spec: PoolSpec, ip: str, event: Event | None) -> Allocation:
     sub = spec.sub_around(ip)
-    prefix_length = sub.prefix_length if sub else (32 if to_int(ip)[0] == 4 else 128)
+    prefix_length = sub.prefix_length if sub else BITS[to_int(ip)[0]]
     return Allocation(spec.name, ip, prefix_length, sub.gateway if sub else None, event)
 
 

@@ -71,7 +71,7 @@ def wrong(
     return None
 
 
-def wrong_of_pool(kind: str, live: bool, *, back: bool = False) -> str | None:
+def wrong_of_pool(kind: str, live: bool, *, back: bool) -> str | None:
     """What is wrong with an event of a pool that was ``live`` or not before it."""
     try:
         needs, _ = POOL_LEGAL[Kind(kind)]

@@ -149,7 +149,7 @@ def _conditions(
                 "observedGeneration": observed,
             }
         )
-    gone = ("Ready", "Exhausted", "ReservationsTruncated", "ReclaimSuspended")
+    gone = ("Exhausted", "ReservationsTruncated", "ReclaimSuspended")
     return out + [dict(each) for kind, each in old.items() if kind not in gone]
 
 
@@ -186,7 +186,7 @@ def _diff(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any
         if isinstance(value, Mapping) and isinstance(old, Mapping):
             if inner := _diff(old, value):
                 out[key] = inner
-        elif old != value or key not in before:
+        elif old != value:
             out[key] = value
     return out
 

@@ -71,7 +71,7 @@ class NotAnEvent(ValueError):
 
 def parse(lines: Sequence[bytes]) -> list[Row]:
     """Lines without their newlines -> rows as :mod:`ledger.store.stream` has them, without ``xid``. Raises NotAnEvent."""
-    rows = _together(lines) if lines else []
+    rows = _together(lines)
     return rows if rows is not None else [_alone(index, line) for index, line in enumerate(lines)]
 
 
@@ -142,8 +142,6 @@ def _are_moments(texts: Sequence[str]) -> bool:
 
 def _is_second(text: str) -> bool:
     try:
-        return (
-            text[10] == "T" and text[19] == "." and datetime.fromisoformat(text[:19]).isoformat() == text[:19]
-        )
+        return text[19] == "." and datetime.fromisoformat(text[:19]).isoformat() == text[:19]
     except ValueError:
         return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,9 +41,24 @@ def test_what_was_put_is_applied_once(tmp_path: Path) -> None:
 
 
 def test_what_was_put_is_there_after_a_restart(tmp_path: Path) -> None:
-    DelQueue(tmp_path / "q").put(A)
-    assert applied(DelQueue(tmp_path / "q"), "c1") == [A]
-    assert len(DelQueue(tmp_path / "q")) == 0
+    DelQueue(tmp_path / "state" / "q").put(A)
+    assert applied(DelQueue(tmp_path / "state" / "q"), "c1") == [A]
+    assert len(DelQueue(tmp_path / "state" / "q")) == 0
+
+
+def test_nobody_else_reads_or_writes_it(tmp_path: Path) -> None:
+    queue = DelQueue(tmp_path / "q")
+    queue.put(A)
+    (file,) = queue.folder.iterdir()
+    assert [path.stat().st_mode & 0o777 for path in (queue.folder, file)] == [0o700, 0o600]
+
+
+def test_what_somebody_removed_is_applied_all_the_same(tmp_path: Path) -> None:
+    queue = DelQueue(tmp_path / "q")
+    queue.put(A)
+    shutil.rmtree(queue.folder)
+    assert applied(queue, "c1") == [A]
+    assert len(queue) == 0
 
 
 def test_nothing_waits_and_nothing_is_made(tmp_path: Path) -> None:
@@ -87,12 +103,15 @@ def test_a_damaged_file_is_set_aside_with_a_word(
     queue.put(C)
     (file,) = [path for path in queue.folder.iterdir() if json.loads(path.read_text())["containerID"] == "c1"]
     file.write_bytes(text.encode("utf-8", "surrogateescape"))
+    (queue.folder / "folder.del").mkdir()
     again = DelQueue(queue.folder)
     assert again.containers() == ["c2"]
     assert "set aside" in caplog.text
     assert file.with_suffix(".broken").exists()
     again.put(A)
     assert applied(DelQueue(queue.folder), "c1") == [A]
+    assert applied(again, "c2") == [C]
+    assert len(DelQueue(queue.folder)) == 0
 
 
 def test_a_stranger_s_file_is_left_alone(tmp_path: Path) -> None:
@@ -115,22 +134,40 @@ def test_a_disk_that_refuses_is_an_error(tmp_path: Path) -> None:
 
 
 @contextlib.contextmanager
-def refused(at: int) -> Iterator[None]:
-    """The system refuses the call into it with this number."""
-    calls = 0
+def watched(refuse: int = 0) -> Iterator[list[str]]:
+    """The calls into the system, by name; it refuses the one with this number."""
+    calls: list[str] = []
 
     def call(frame: object, event: str, what: object) -> None:
-        nonlocal calls
-        if event == "c_call" and getattr(what, "__module__", None) == "posix":
-            calls += 1
-            if calls == at:
+        name = getattr(what, "__name__", "")
+        if event == "c_call" and (getattr(what, "__module__", None) == "posix" or name == "flush"):
+            calls.append(name)
+            if len(calls) == refuse:
                 raise OSError(errno.EIO, "refused by the test")
 
     sys.setprofile(call)
     try:
-        yield
+        yield calls
     finally:
         sys.setprofile(None)
+
+
+def test_each_step_is_on_the_disk_before_the_next(tmp_path: Path) -> None:
+    """A power cut leaves no name without its text, and brings nothing back that was applied."""
+
+    def durable(calls: list[str]) -> list[str]:
+        return [name for name in calls if name in ("flush", "fsync", "replace", "unlink")]
+
+    queue = DelQueue(tmp_path / "q")
+    with watched() as calls:
+        queue.put(A)
+    assert durable(calls) == ["flush", "fsync", "replace", "fsync", "fsync"]
+    with watched() as calls:
+        queue.put(A)  # who wrote it first may not have come as far as the folders
+    assert durable(calls) == ["fsync", "fsync"]
+    with watched() as calls:
+        applied(queue, "c1")
+    assert durable(calls) == ["unlink", "fsync"]
 
 
 def test_a_disk_that_refuses_at_any_step_keeps_no_del_for_the_next_agent_alone(tmp_path: Path) -> None:
@@ -138,9 +175,10 @@ def test_a_disk_that_refuses_at_any_step_keeps_no_del_for_the_next_agent_alone(t
     for at in range(1, 100):
         queue = DelQueue(tmp_path / f"q{at}")
         try:
-            with refused(at):
+            with watched(refuse=at):
                 queue.put(A)
         except OSError:
+            assert not list(queue.folder.glob("*.tmp"))
             assert len(DelQueue(queue.folder)) == len(queue)
         else:
             assert at > 5
@@ -186,7 +224,7 @@ def test_a_kill_between_any_two_steps_loses_nothing(tmp_path: Path, what: str) -
         finished = done.stdout == "done\n"
         assert finished or done.returncode == -signal.SIGKILL, done.stderr
         left = DelQueue(folder)
-        assert not list(folder.glob("*.broken")) if folder.exists() else True
+        assert not [path for path in folder.glob("*") if path.suffix != ".del"]
         if what == "put":
             assert len(left) == 1 if finished else len(left) in (0, 1)
         else:

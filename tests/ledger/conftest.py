@@ -71,4 +71,5 @@ def page(request: pytest.FixtureRequest) -> Iterator[Page]:
     engine, _, steps = request.param.partition("-")
     page = Page(request.getfixturevalue(f"{engine}_road"), steps=bool(steps))
     yield page
+    assert page.unlike_the_ledger() == []
     assert laws.broken(page.database, page.mark + "%") == []

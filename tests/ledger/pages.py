@@ -40,7 +40,7 @@ from ledger.claims import Claim, Node
 from ledger.errors import AddressUnavailable, LedgerError, PoolExhausted
 from ledger.events import Attachment, Event, Kind, Owner, State
 from ledger.settings import BookSettings
-from ledger.store import Database
+from ledger.store import Database, history
 
 _numbers = itertools.count(1)
 
@@ -78,6 +78,7 @@ class Page:
         self.book = kind(database, actor="test", evidence=self.evidence, settings=settings)
         self.nodes = {"-": Node()}
         self.named: dict[str, str] = {}
+        self.answered: list[Event] = []
 
     def pool(self, *subs: str | dict[str, Any], name: str = "p", **spec: Any) -> PoolChange:
         """Apply a pool of these subs (a range, or a whole entry); Lowest, unless told otherwise."""
@@ -146,6 +147,12 @@ class Page:
                     lines.append(" ".join(str(word) for word in words))
         return "\n".join(lines)
 
+    def unlike_the_ledger(self) -> list[Event]:
+        """The events that were answered otherwise than they were written."""
+        with self.database.read() as tx:
+            written = history.by_seq(tx, [each.seq for each in self.answered])
+        return [each for each in self.answered if written.get(each.seq) != each]
+
     def tell(self, story: str) -> None:
         """Do what the story says; AssertionError if something else came of it."""
         told, came = [], []
@@ -186,6 +193,7 @@ class Page:
 
     def _add(self, owner: str, container: str, **keys: str) -> str:
         got = self.book.allocate(self.claim(owner, container, **keys))
+        self.answered += [each.event for each in got if each.event]
         return ", ".join(f"{each.ip} {each.event.reason if each.event else 'again'}" for each in got)
 
     def _del(self, container: str, **keys: str) -> str:
@@ -240,6 +248,7 @@ class Page:
         return (row.state, self._plain(row.owner or "-"), row.version) if row else (State.FREE.value, "-", 0)
 
     def _events(self, events: list[Event]) -> str:
+        self.answered += events
         ordered = sorted(events, key=lambda each: each.ip or "")
         return ", ".join(f"{each.ip} {each.state}" for each in ordered) or "nothing"
 

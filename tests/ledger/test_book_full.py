@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from ledger.errors import PoolExhausted
+from ledger.errors import LockTimeout, PoolExhausted
 from ledger.evidence import NeverGone
 from ledger.settings import BookSettings
-from ledger.store import Database
+from ledger.store import Database, rows
 from tests.ledger.pages import Page
 
 FULL = """
@@ -50,6 +50,20 @@ def test_no_owner_is_asked_about_while_something_is_free(page: Page) -> None:
     page.tell(FULL)
     page.tell("ADD ns/d c4               -> 10.9.0.4 lowest")
     assert page.evidence.asked == []
+
+
+def test_an_address_in_others_hands_may_come_back_so_the_pool_is_not_full(postgresql_road: Database) -> None:
+    page = Page(postgresql_road, settings=BookSettings(attempts=2))
+    page.pool("10.9.0.1-10.9.0.4/24")
+    page.tell(FULL)
+    page.evidence.pods = {"ns/a"}
+    with postgresql_road.begin() as tx:
+        pool = rows.find_pool(tx, page.mark + "p")
+        assert pool and rows.pick_free(tx, pool.id, 0, -1)
+        with pytest.raises(LockTimeout, match="try again"):
+            page.book.allocate(page.claim("ns/d", "c4"))
+    assert page.evidence.asked == []
+    page.tell("ADD ns/d c4               -> 10.9.0.4 lowest")
 
 
 def test_one_that_changed_since_it_was_asked_about_is_left_alone(page: Page) -> None:

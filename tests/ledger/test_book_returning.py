@@ -38,6 +38,10 @@ def test_of_several_that_it_had_it_has_the_last(page: Page) -> None:
         ADD ns/a c2 ip=10.9.0.3      -> 10.9.0.3 requested
         DEL c2                       -> 10.9.0.3 free
         ADD ns/a c3                  -> 10.9.0.3 returning
+        TAKE 10.9.0.3                -> 10.9.0.3 free
+        ADD ns/a c4 ip=10.9.0.5      -> 10.9.0.5 requested
+        DEL c4                       -> 10.9.0.5 free
+        ADD ns/a c5                  -> 10.9.0.5 returning
     """)
 
 

@@ -66,16 +66,24 @@ def test_a_mangled_key_is_refused(parse: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "key",
+    ("key", "why"),
     [
-        "PeterNeumann+cc469956+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TWBADKEY==",  # too long, id to match
-        "PeterNeumann+173116ae+ZRpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW",  # unknown algorithm, id to match
-        PETER_SECRET,
+        ("PeterNeumann+cc469956+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TWBADKEY==", "not in canonical form"),
+        (str(VerifierKey("PeterNeumann", bytes(33))), "not an Ed25519 key"),  # too long, id to match
+        ("PeterNeumann+173116ae+ZRpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW", "not an Ed25519 key"),  # unknown algorithm, id to match
+        ("PeterNeumann+c74f20a3", "a part is missing"),
+        (PETER_SECRET, "give the public one"),
     ],
-)
-def test_a_key_of_another_kind_is_refused(key: str) -> None:
-    with pytest.raises(InvalidInput):
+)  # fmt: skip
+def test_a_key_of_another_kind_is_refused(key: str, why: str) -> None:
+    with pytest.raises(InvalidInput, match=why):
         VerifierKey.parse(key)
+
+
+@pytest.mark.parametrize("text", ["no newline", "a\x01b\n", "a\ufffdb\n"])
+def test_what_no_note_can_hold_is_not_signed(text: str) -> None:
+    with pytest.raises(InvalidInput):
+        sign_note(text, SignerKey.parse(PETER_SECRET))
 
 
 def test_an_error_or_a_repr_never_shows_a_secret() -> None:
@@ -197,10 +205,13 @@ def test_a_key_signs_only_the_log_that_bears_its_name() -> None:
         "a\n01\n" + "A" * 43 + "=\n",
         "a\n-1\n" + "A" * 43 + "=\n",
         "a\n१\n" + "A" * 43 + "=\n",
+        "a\n²\n" + "A" * 43 + "=\n",
+        "a\n9223372036854775808\n" + "A" * 43 + "=\n",
         "a\n" + "9" * 5000 + "\n" + "A" * 43 + "=\n",
         "a\n1\nAAAA\n",
         "a\n1\n" + "A" * 42 + "B=\n",  # base64 with stray bits
         "a\n1\n" + "A" * 43 + "=\nextension\n",
+        "a\n1\n" + "A" * 43 + "=\nextension",
         "a\n1\n" + "A" * 43 + "=",
     ],
 )
@@ -259,7 +270,12 @@ def test_a_key_file_that_is_none_is_refused(tmp_path: Path) -> None:
         keys.load_verifier(str(tmp_path / "missing"))
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a+b", "a\u2003b", "a\nb"])
+@pytest.mark.parametrize("name", ["", "a b", "a+b", "a\u2003b", "a\nb", "a\0b", "a\x7fb", "\ud800"])
 def test_a_name_that_no_note_can_carry_is_refused(name: str) -> None:
     with pytest.raises(InvalidInput):
         SignerKey.generate(name)
+
+
+def test_a_key_of_such_a_name_is_none() -> None:
+    with pytest.raises(InvalidInput, match="white space"):
+        VerifierKey.parse(str(VerifierKey("a b", bytes(32))))

@@ -167,6 +167,56 @@ def test_pymerkle_agrees_on_roots_and_proofs() -> None:
         merkle.verify_consistency(old, 600, ours, second.get_root(old), second.get_root())
 
 
+def test_no_growth_is_proven_without_its_path_or_with_one_too_many() -> None:
+    a, b, empty = leaf_hash(b"a"), leaf_hash(b"b"), merkle.EMPTY_ROOT
+    merkle.verify_consistency(3, 3, [], a, a)
+    merkle.verify_consistency(0, 3, [], empty, b)
+    for old, new, path, old_root, new_root, says in (
+        (3, 3, [], a, b, "two different trees of 3 entries"),
+        (3, 3, [a], a, a, "the path must be empty"),
+        (0, 3, [], a, b, "must be the empty root"),
+        (0, 3, [a], empty, b, "the path must be empty"),
+        (3, 5, [], a, b, "the path is empty"),
+        (4, 3, [a], a, b, "cannot extend"),
+        (-1, 3, [a], a, b, "cannot extend"),
+    ):
+        with pytest.raises(NotProven, match=says):
+            merkle.verify_consistency(old, new, path, old_root, new_root)
+
+
+def test_no_path_is_made_to_what_is_not_there() -> None:
+    log = stored([b"a", b"b"])
+    for old, new in ((3, 2), (-1, 2)):
+        with pytest.raises(ValueError, match="cannot extend"):
+            merkle.consistency_path(old, new, log.read)
+    for index in (-1, 2):
+        with pytest.raises(ValueError, match="is not in a tree of 2"):
+            merkle.inclusion_path(index, 2, log.read)
+
+
+@pytest.mark.parametrize("size", [0, 255, 256, 512, 768])
+def test_a_tree_goes_on_where_its_tiles_end(size: int) -> None:
+    log = stored([b"%d" % i for i in range(size)])
+    resumed = GrowingTree.resume(size, log.read)
+    assert resumed.root() == log.tree.root()
+    assert resumed.extend(log.leaves[:9600]) == log.tree.extend(log.leaves[:9600])
+    assert resumed.root() == log.tree.root()
+
+
+def test_subtrees_of_65_536_leaves_are_kept_too() -> None:
+    log, size = Stored(), 2 * 65_536 + 300
+    log.append(b"".join([i.to_bytes(HASH, "big") for i in range(size)]))
+    whole = [merkle.fold(log.leaves[n * 65_536 * HASH : (n + 1) * 65_536 * HASH]) for n in (0, 1)]
+    assert log.levels[2] == dict(enumerate(whole))
+    root = node_hash(node_hash(*whole), merkle.root_of(log.leaves[2 * 65_536 * HASH :]))
+    assert (
+        root == log.tree.root() == merkle.root_at(size, log.read) == GrowingTree.resume(size, log.read).root()
+    )
+    for index in (0, 65_535, 65_536, 131_072, size - 1):
+        path = merkle.inclusion_path(index, size, log.read)
+        merkle.verify_inclusion(index.to_bytes(HASH, "big"), index, size, path, root)
+
+
 @settings(max_examples=30, deadline=None)
 @given(cuts=st.lists(st.integers(0, 700), max_size=6), data=st.data())
 def test_any_batches_give_the_tree_of_the_definition(cuts: list[int], data: st.DataObject) -> None:

@@ -9,7 +9,7 @@ from itertools import product
 import pytest
 
 from ledger.events import Attachment, Event, Kind, Owner, State
-from ledger.replay import LEGAL, wrong
+from ledger.replay import LEGAL, wrong, wrong_of_pool
 from tests.ledger.chronicle import DAY
 from tests.ledger.oracle import as_of, breaches, holdings, wrong_event
 
@@ -113,6 +113,8 @@ def test_pools_come_and_go_and_come_again() -> None:
         stream = [pool(n, kind) for n, kind in enumerate(kinds, 1)]
         assert [each for each, _ in breaches(stream)] == [stream[-1]]
     assert wrong_event(pool(1, created), replace(pool(2, updated), at=DAY)) is not None
+    for kind in ("Allocated", "Sold"):
+        assert wrong_of_pool(kind, True, back=False) == f"{kind} is not of a pool, but names no address"
 
 
 def test_holdings_are_half_open_and_one_without_length_never_was() -> None:

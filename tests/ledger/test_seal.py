@@ -73,6 +73,13 @@ def test_a_seal_covers_every_event_in_commit_order(book: Book, database: Databas
         assert b"".join(b.hashes for b in batches) == expected
         assert [s for b in batches for s in b.seqs] == [row[0] for row in rows]
         assert seals.end(tx) == (559, stream.cursor_of(rows[-1]))
+        beyond = rows[-1][0] + 1
+        for batch in batches:
+            for seq in (min(batch.seqs), max(batch.seqs)):
+                at = batch.seqs.index(seq)
+                assert seals.find(tx, seq) == (batch.first + at, batch.hashes[at * HASH : (at + 1) * HASH])
+                assert seals.sealed_already(tx, [0, seq]) == seals.sealed_already(tx, [seq, beyond]) == seq
+        assert (seals.find(tx, beyond), seals.sealed_already(tx, [0, beyond])) == (None, None)
         assert merkle.root_at(559, seals.tiles(tx)) == sealed.root == merkle.root_of(expected)
     assert open_checkpoint(sealed.note, KEY.verifier) == Checkpoint(KEY.name, 559, sealed.root)
 
@@ -238,6 +245,6 @@ def test_runs_are_short_and_come_back() -> None:
     for seqs, text in (((1,), "1"), ((3, 1, 2, 5, 6, 7), "3,1-2,5-7"), (tuple(range(1, 257)), "1-256")):
         assert seals.runs(seqs) == text
         assert seals.from_runs(text) == seqs
-    for bad in ("", "1-", "1-300", "a", "1,,2", "1-99999999999"):
+    for bad in ("", "1-", "1-257", "a", "1,,2", "1-99999999999", "3-1", "1,2", "1-1", "01"):
         with pytest.raises(ValueError):
             seals.from_runs(bad)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from ledger.events import State
 from sync.objects import IPPool
 from sync.picture import BUDGET, PoolPicture
-from sync.project import notices, patch, status
+from sync.project import BEHIND, notices, patch, status
 from sync.reconcile import Refusal
 from tests.sync.pages import event, ippool, page
 
@@ -28,13 +29,20 @@ def picture(text: str) -> PoolPicture:
     return out
 
 
-def shown(text: str, *, now: datetime = NOW, refusal: Refusal | None = None, **pool: Any) -> dict[str, Any]:
+def shown(
+    text: str,
+    *,
+    now: datetime = NOW,
+    refusal: Refusal | None = None,
+    suspended: str | None = None,
+    **pool: Any,
+) -> dict[str, Any]:
     return status(
         picture(text),
         IPPool.from_raw(ippool(**pool)),
         observed=1,
         refusal=refusal,
-        suspended=None,
+        suspended=suspended,
         position=99,
         now=now,
     )
@@ -57,7 +65,7 @@ def test_the_status_is_the_fold_of_the_events() -> None:
         """
     )
     assert figures(found) == [10, 3, 1, 0, 6, 7]
-    assert found["utilization"] == 0.4
+    assert (found["utilization"], found["usedPercent"], found["observedGeneration"]) == (0.4, 40, 1)
     assert found["dynamicReservations"] == {"default": {"web-0": "10.9.0.1"}, "shop": {"db-0": "10.9.0.3"}}
     assert {each["type"]: each["status"] for each in found["conditions"]} == {
         "Ready": "True", "Exhausted": "False", "ReservationsTruncated": "False",
@@ -102,15 +110,63 @@ def test_a_deleted_pool_shows_no_figures() -> None:
     assert found["conditions"][0]["reason"] == "NotInLedger"
 
 
+@pytest.mark.parametrize(
+    ("ledger", "refusal"), [("", None), ("PoolCreated", Refusal(BEHIND, "the object shows a later position"))]
+)
+def test_after_a_loss_the_figures_stay_to_restore_from(ledger: str, refusal: Refusal | None) -> None:
+    before = shown("PoolCreated\nAllocated .1 default/web-0 aa")
+    after = shown(ledger, refusal=refusal, status=before)
+    assert after | {"conditions": []} == before | {"conditions": []}
+
+
+def test_a_condition_that_holds_no_more_is_gone() -> None:
+    before = shown("PoolCreated", suspended="no pod is listed")
+    assert [each["type"] for each in shown("", status=before)["conditions"]] == ["Ready"]
+
+
+def test_more_than_the_api_can_count_is_the_largest_that_it_can() -> None:
+    out = PoolPicture("p")
+    out.fold(replace(event("PoolCreated"), spec={"ipPoolSubs": [{"range": "fd00::/48"}]}))
+    pool = IPPool.from_raw(ippool())
+    found = status(out, pool, observed=1, refusal=None, suspended=None, position=99, now=NOW)
+    assert (found["capacity"], found["free"]) == (2**63 - 1, 2**63 - 1)
+
+
+@pytest.mark.parametrize(
+    ("seen", "kind", "says"),
+    [
+        ({}, "Ready", "True InLedger"),
+        ({"deletionTimestamp": "t"}, "Ready", "False Deleting"),
+        ({"suspended": "no pod is listed"}, "ReclaimSuspended", "True Suspicious"),
+        ({}, "Exhausted", "False FreeAddresses"),
+    ],
+)
+def test_each_condition_says_why(seen: dict[str, Any], kind: str, says: str) -> None:
+    found = {each["type"]: each for each in shown("PoolCreated", **seen)["conditions"]}
+    assert f"{found[kind]['status']} {found[kind]['reason']}" == says
+    assert found[kind]["message"] == seen.get("suspended", found[kind]["message"])
+
+
 def test_a_full_pool_says_so_and_one_event_tells() -> None:
     full = shown("PoolCreated\n" + "\n".join(f"Allocated .{n} a/p{n} x" for n in range(1, 11)))
     near = shown("PoolCreated\n" + "\n".join(f"Allocated .{n} a/p{n} x" for n in range(1, 10)))
     calm = shown("PoolCreated")
+    assert full["conditions"][1]["reason"] == "NoFreeAddress"
     assert full["conditions"][1]["message"] == "of 10 addresses none is free: 10 allocated, 0 held, 0 cooling"
     assert [each.reason for each in notices(near, full)] == ["Exhausted"]
     assert [each.reason for each in notices(calm, near)] == ["NearlyExhausted"]
     assert [each.reason for each in notices(full, near)] == ["NoLongerExhausted"]
     assert notices(full, full) == notices(near, near) == []
+
+
+def test_what_is_wrong_is_told_once() -> None:
+    calm, suspended = shown("PoolCreated"), shown("PoolCreated", suspended="no pod is listed")
+    (notice,) = notices(calm, suspended)
+    assert (notice.reason, notice.message, notice.warning) == ("ReclaimSuspended", "no pod is listed", True)
+    assert notices(suspended, suspended) == notices(suspended, calm) == []
+    refused = shown("PoolCreated", refusal=Refusal("InvalidSpec", "spec.x: wrong"))
+    assert notices(refused, refused) == notices(refused, calm) == []
+    assert notices(calm, shown("")) == notices(calm, shown("PoolCreated", deletionTimestamp="t")) == []
 
 
 def test_a_refused_change_keeps_the_figures_and_says_why() -> None:
@@ -185,6 +241,19 @@ def test_the_patch_leads_to_what_is_wanted(before: dict[str, Any], wanted: dict[
     change = patch(merge({}, before), without_nulls)
     assert merge(merge({}, before), change or {}) == without_nulls
     assert (change is None) == (merge({}, before) == without_nulls)
+
+
+def test_the_patch_is_the_smallest_and_leaves_others_fields_alone() -> None:
+    before = {
+        "foreign": 1,
+        "observedGeneration": 1,
+        "capacity": 3,
+        "dynamicReservations": {"a": {"x": "10.9.0.1", "y": "10.9.0.2"}, "b": {"z": "10.9.0.3"}},
+    }
+    wanted = {"capacity": 3, "dynamicReservations": {"a": {"x": "10.9.0.1", "y": "10.9.0.4"}}}
+    assert patch(before, wanted) == {
+        "observedGeneration": None, "dynamicReservations": {"a": {"y": "10.9.0.4"}, "b": None},
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("before", [{}, {"conditions": "broken"}, {"conditions": [1, {"type": 2}]}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -124,11 +125,11 @@ ALL = {"default/web-0": "aa", "default/web-1": "bb", "default/web-2": "cc"}
 
 def test_an_owner_is_asked_about_when_it_was_missed_twice_and_the_grace_is_over() -> None:
     gone = {key: uid for key, uid in ALL.items() if key != "default/web-0"}
-    first = sweep(HOLDERS, gone, Memory(pods=3), 0)
+    first = sweep(HOLDERS, gone, Memory(pods=3), 1000)
     assert (asked(first), first.missing) == ([], 1)
-    early = sweep(HOLDERS, gone, first.memory, 59)
+    early = sweep(HOLDERS, gone, first.memory, 1059)
     assert asked(early) == []
-    ripe = sweep(HOLDERS, gone, early.memory, 60)
+    ripe = sweep(HOLDERS, gone, early.memory, 1060)
     assert (asked(ripe), ripe.suspended) == ([".1"], None)
 
 
@@ -139,10 +140,19 @@ def test_once_seen_again_the_grace_starts_anew() -> None:
     assert asked(sweep(HOLDERS, gone, memory, 100)) == []
 
 
+@pytest.mark.parametrize("other", [{"pool": "q"}, {"ip": ".9"}, {"version": 3}])
+def test_each_holding_has_a_grace_of_its_own(other: dict[str, Any]) -> None:
+    one = {"kind": "Allocated", "ip": ".1", "owner": "default/web-0"}
+    memory = sweep([event(**one)], {"a/b": "aa"}, Memory(), 0).memory
+    assert asked(sweep([event(**one)], {"a/b": "aa"}, memory, 60)) == [".1"]
+    assert asked(sweep([event(**one | other)], {"a/b": "aa"}, memory, 60)) == []
+
+
 def test_another_uid_is_another_pod_but_an_unknown_uid_is_not() -> None:
     other = ALL | {"default/web-0": "ff"}
     memory = sweep(HOLDERS, other, Memory(pods=3), 0).memory
     assert asked(sweep(HOLDERS, other, memory, 60)) == [".1"]
+    assert sweep(HOLDERS, ALL | {"default/web-0": ""}, memory, 60).missing == 0
     unfenced = [event("Allocated", ".1", "default/web-0", None), *HOLDERS[1:]]
     memory = sweep(unfenced, other, Memory(pods=3), 0).memory
     assert asked(sweep(unfenced, other, memory, 60)) == []
@@ -155,8 +165,9 @@ def test_owners_that_are_not_pods_are_never_missed() -> None:
 
 
 def test_an_empty_list_is_no_evidence() -> None:
-    memory = sweep(HOLDERS, {}, Memory(pods=3), 0).memory
-    plan = sweep(HOLDERS, {}, memory, 1000)
+    first = sweep(HOLDERS, {}, Memory(pods=3), 0)
+    assert first.suspended is None, "nobody would be asked about yet"
+    plan = sweep(HOLDERS, {}, first.memory, 1000)
     assert plan.ask == ()
     assert plan.suspended == "the API server lists no pod at all, while 3 hold addresses"
 
@@ -170,6 +181,31 @@ def test_a_suddenly_small_list_is_no_evidence_until_it_has_lasted() -> None:
         rounds.append((asked(plan), plan.suspended))
     shrank = "the list of pods shrank suddenly from 10 to 2"
     assert rounds == [([], shrank)] * 2 + [([".2", ".3"], None)] * 4
+
+
+@pytest.mark.parametrize(
+    ("running", "before", "after"),
+    [
+        (["web-1", "web-2", "other"], (3, 0), (3, 0)),
+        (["web-1", "web-2"], (4, 1), (2, 0)),  # half of it is not small yet
+        (["web-1"], (3, 0), (3, 1)),
+        (["web-1"], (3, 2), (3, 3)),
+        (["web-1"], (3, 3), (1, 0)),  # small for so long that it is the new normal
+        (["web-0", "web-1", "web-2"], (9, 0), (3, 0)),  # small, but nobody is missing
+    ],
+)
+def test_what_a_list_is_small_beside(
+    running: list[str], before: tuple[int, int], after: tuple[int, int]
+) -> None:
+    pods = {f"default/{name}": ALL.get(f"default/{name}", "dd") for name in running}
+    plan = sweep(HOLDERS, pods, Memory({}, *before), 0)
+    assert (plan.memory.pods, plan.memory.low) == after
+
+
+def test_half_of_a_list_is_not_suddenly_small() -> None:
+    two = {key: uid for key, uid in ALL.items() if key != "default/web-0"}
+    memory = sweep(HOLDERS, two, Memory(pods=4), 0).memory
+    assert asked(sweep(HOLDERS, two, Memory(memory.since, pods=4), 60)) == [".1"]
 
 
 def test_above_the_cap_nothing_is_taken_back_and_the_way_on_is_named() -> None:
@@ -208,6 +244,8 @@ def held(pod: str, until: datetime | None = None) -> Event:
         (event("Released", ".1", "default/web-2"), SET, None),
         (event("Released", ".1", "default/web-1"), None, None),
         (event("Released", ".1", "default/other"), SET, None),
+        (event("Released", ".1", "default/web-1"), replace(SET, deleting=True), None),
+        (event("Allocated", ".1", "default/web-1"), SET, None),
         (held("default/web-1"), SET, None),
         (held("default/web-1", SOON), SET, "hold"),
         (held("default/web-2"), SET, "free"),
@@ -227,6 +265,7 @@ def test_which_set_decides() -> None:
     assert wants_set(held("default/web-1"), ()) == ("default", "web")
     assert wants_set(event("Allocated", ".1", "default/web-1"), ("StatefulSet",)) is None
     assert wants_set(event("Released", ".1", "web-1"), ("StatefulSet",)) is None
+    assert wants_set(event("Released", ".1", "default/other"), ("StatefulSet",)) is None
 
 
 def test_a_pool_that_retains_nothing_any_more_frees_what_it_held() -> None:

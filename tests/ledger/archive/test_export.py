@@ -18,6 +18,7 @@ from ledger import fence, pools
 from ledger.archive.beside import Checking
 from ledger.archive.lines import parse
 from ledger.archive.loader import Loader
+from ledger.archive.order import in_tree_order
 from ledger.archive.reader import Checked, Damaged, check_file
 from ledger.archive.transfer import import_file, replay_into
 from ledger.archive.writer import Follow, export
@@ -71,6 +72,37 @@ def test_a_ledger_goes_on_after_an_import_once_the_fence_is_lifted(
     assert wrong(target) == []
     second = written(target, tmp_path / "second.zst")
     assert check_file(second).events == len(tree(target))
+
+
+def test_tree_order_is_the_same_however_much_is_read_at_once(
+    sqlite: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def order() -> tuple[list[bytes], list[int]]:
+        data: list[bytes] = []
+        notes = []
+        with sqlite.read() as tx:
+            for part in in_tree_order(tx):
+                data += part.data
+                if part.note:
+                    assert part.note.size == len(data)
+                    notes.append(part.note.size)
+        return data, notes
+
+    whole = order()
+    monkeypatch.setattr("ledger.archive.order.BATCHES", 1)
+    monkeypatch.setattr("ledger.archive.order.CHUNK", 1)
+    assert order() == whole
+
+
+def test_a_checkpoint_of_nothing_comes_first(empty: Callable[[], Database], tmp_path: Path) -> None:
+    database, target = empty(), empty()
+    sealer = Sealer(database, key=KEY)
+    sealer.seal()
+    Book(database, actor="test").apply_pool(pools.from_object(pool("p", "10.0.0.0/24")))
+    sealer.seal()
+    import_file(target, written(database, tmp_path / "ledger.zst"), actor="test")
+    with target.read() as tx:
+        assert [each.size for each in seals.checkpoints(tx)] == [0, 1]
 
 
 def test_a_replay_into_another_database_is_the_same(database: Database, target: Database) -> None:

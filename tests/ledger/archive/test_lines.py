@@ -49,6 +49,7 @@ def test_an_event_of_a_pool_between_them_is_read_too() -> None:
     created = PLAIN | {"ip": None, "state": None, "kind": "PoolCreated", "spec": {"b": 1, "a": "\u00e9"}}
     lines = [canonical(PLAIN), canonical(created), canonical(PLAIN)]
     assert [row[17] for row in parse(lines)] == [None, created["spec"], None]
+    assert parse([]) == []
 
 
 def spelled(**changes: Any) -> bytes:
@@ -74,6 +75,8 @@ def spelled(**changes: Any) -> bytes:
         (spelled(state=None), "neither an address's nor a pool's"),
         (spelled(spec={}), "neither an address's nor a pool's"),
         (spelled(containerID=""), "canonical"),
+        (spelled(ifName=""), "canonical"),
+        (spelled(network=""), "canonical"),
         (spelled(comment="trust me"), "fields"),
         (canonical({k: v for k, v in PLAIN.items() if k != "node"}), "fields"),
         (spelled(at=None), "not a time"),
@@ -81,6 +84,7 @@ def spelled(**changes: Any) -> bytes:
         (spelled(at="2026-11-24 10:00:00.123456Z"), "not a time"),
         (spelled(at="2026-11-24T10:00:00,123456Z"), "not a time"),
         (spelled(at="2026-11-24T10:00:00.12345\u0663Z"), "not a time"),
+        (spelled(at="2026-11-24T10:00:00.12345xZ"), "not a time"),
         (spelled(at="2026-13-24T10:00:00.123456Z"), "not a time"),
         (spelled(at="2026-11-24T24:00:00.123456Z"), "not a time"),
         (spelled(until="soon"), "not a time"),
