@@ -364,6 +364,22 @@ def test_an_export_of_a_newer_program_is_refused_by_name(sqlite: Database, tmp_p
         check_file(save(tmp_path / "newer.zst", content))
 
 
+def test_a_header_that_is_nested_without_end_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="is not an export of a ledger"):
+        check_file(save(tmp_path / "deep.zst", [b"[" * 100_000]))
+
+
+@pytest.mark.parametrize("damage", [lambda line: [], lambda line: [line.replace(b"+", b"/", 1)]])
+def test_the_newest_checkpoint_stands_in_the_header_too(
+    sqlite: Database, tmp_path: Path, damage: Callable[[bytes], list[bytes]]
+) -> None:
+    content = lines(written(sqlite, tmp_path / "ledger.zst"))
+    at = max(n for n, line in enumerate(content) if line.startswith(b'{"checkpoint":'))
+    content[at : at + 1] = damage(content[at])
+    with pytest.raises(Damaged, match="the header's checkpoint is missing"):
+        check_file(save(tmp_path / "unsigned.zst", content))
+
+
 @pytest.mark.parametrize("schema", [b"0", b"-1", b"true", b"1.0", b'"1"', b"null"])
 def test_an_export_of_no_schema_is_none(sqlite: Database, tmp_path: Path, schema: bytes) -> None:
     content = lines(written(sqlite, tmp_path / "ledger.zst"))
