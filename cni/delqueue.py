@@ -102,7 +102,7 @@ class DelQueue:
 
     def _load(self) -> None:
         try:
-            names = sorted(entry.name for entry in os.scandir(self.folder))
+            names = sorted(entry.name for entry in os.scandir(self.folder) if entry.is_file())
         except FileNotFoundError:
             return
         for name in names:
@@ -112,7 +112,7 @@ class DelQueue:
             elif name.endswith(SUFFIX):
                 try:
                     attachment = _read(path)
-                except (OSError, ValueError) as error:
+                except (OSError, ValueError, RecursionError) as error:
                     aside = path.with_suffix(BROKEN)
                     log.error("a queued DEL cannot be read and is set aside as %s: %s", aside, error)
                     with contextlib.suppress(OSError):
