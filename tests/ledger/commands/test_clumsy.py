@@ -13,6 +13,7 @@ import pytest
 from ledger.store import Database
 from tests.ledger.chronicle import Chronicle
 from tests.ledger.cli import Cli
+from tests.ledger.tamper import tamper
 
 STORY = """
     10:00 p PoolCreated 10.8.0.0/29
@@ -94,6 +95,25 @@ def test_an_answer_that_cannot_be_written_is_said_and_the_database_is_not_blamed
         )
     said = process(told.url, "export", "| (exec <&-; sleep 0.2; true)")
     assert (said.returncode, said.stderr) == (141, "")
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("UPDATE ledger SET at = 'x' WHERE ip IS NOT NULL", "history"),
+        ("UPDATE ledger SET pod = CAST(x'ff' AS text)", "history"),
+        ("UPDATE ledger SET spec = 'x' WHERE spec IS NOT NULL", "tail"),
+        ("UPDATE address SET ip = 'x' WHERE ip = '10.8.0.1'", "check"),
+        ("UPDATE pool SET version = 'x'", "pool delete q"),
+        ("INSERT INTO fence (raised, at, reason, actor) VALUES (true, 'x', 'y', 'z')", "fence status"),
+    ],
+)
+def test_a_value_that_cannot_be_read_is_no_traceback(told: Cli, statement: str, words: str) -> None:
+    database = Database(told.url)
+    tamper(database, statement.removeprefix("INSERT ").split()[1], statement)
+    database.close()
+    assert "run `ipam-ledger verify`" in told(*words.split(), status=1).err
+    told("verify", status=1)
 
 
 # What was half done is told ---------------------------------------------------------------------
