@@ -87,7 +87,7 @@ def test_a_file_that_cannot_be_made_is_named(told: Cli, args: tuple[str, ...]) -
 
 
 def test_an_answer_that_cannot_be_written_is_said_and_the_database_is_not_blamed(told: Cli) -> None:
-    for words in ("history", "export"):
+    for words in ("history", "export", "--help"):
         said = process(told.url, words, "> /dev/full")
         assert (said.returncode, said.stderr) == (
             1,
@@ -95,6 +95,11 @@ def test_an_answer_that_cannot_be_written_is_said_and_the_database_is_not_blamed
         )
     said = process(told.url, "export", "| (exec <&-; sleep 0.2; true)")
     assert (said.returncode, said.stderr) == (141, "")
+    said = process(told.url, "export", ">&-")
+    assert (said.returncode, said.stderr.splitlines()[-1]) == (
+        2,
+        "Error: this is not for a terminal: -o FILE, or pipe it",
+    )
 
 
 @pytest.mark.parametrize(
