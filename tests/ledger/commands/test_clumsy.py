@@ -288,6 +288,11 @@ def test_a_url_that_cannot_be_read_is_wrong_usage_and_shows_nothing_of_a_passwor
     assert not any(part in said.err for part in ("pa@", "ss@", "word@"))
 
 
+def test_a_file_of_no_possible_name_is_wrong_usage(told: Cli) -> None:
+    said = told("db", "upgrade", "--db", "sqlite:///%00", status=2)
+    assert "a ledger is kept in a file" in said.err
+
+
 QUESTIONS = (
     "who-had 10.8.0.1", "history", "explain 10.8.0.1", "pool-at p --at -1h", "diff p --from -2h", "tail",
     "check", "verify", "export", "prove 1", "pool list", "pool show p", "fence status", "restore --to-cluster",
