@@ -35,7 +35,7 @@ PATIENCE = 10.0
 """Seconds that a peer may take for one frame, from its first byte, and for taking an answer."""
 
 IDLE = 60.0
-"""Seconds that a connection may stand open between two requests."""
+"""Seconds that a connection may stand open between two requests; with ``OPEN`` of them, ``PATIENCE``, for others wait."""
 
 BACKLOG = 1024
 """Connections that wait to be taken: a node that boots starts all its pods at once."""
@@ -309,11 +309,12 @@ class Agent:
         """Part with those that take too long; in the end with all, also with those that still wait to be taken."""
         if self._stopping:
             self._end_listening()
+        idle = IDLE if len(self._connections) < OPEN else PATIENCE
         for connection in list(self._connections.values()):
             with self._guard:
                 if connection.busy or connection in self._returned:
                     continue
-            if self._stopping or (not connection.rest and now > connection.since + IDLE):
+            if self._stopping or (not connection.rest and now > connection.since + idle):
                 self._drop(connection)
             elif connection.rest:
                 self._next(connection, [])

@@ -100,7 +100,7 @@ class DelQueue:
 
     def _load(self) -> None:
         try:
-            paths = list(self.folder.iterdir())
+            paths = [path for path in self.folder.iterdir() if path.is_file()]
         except FileNotFoundError:
             return
         for path in paths:
@@ -109,7 +109,7 @@ class DelQueue:
             elif path.suffix == SUFFIX:
                 try:
                     attachment = _read(path)
-                except (OSError, ValueError) as error:
+                except (OSError, ValueError, RecursionError) as error:
                     aside = path.with_suffix(BROKEN)
                     log.error("a queued DEL cannot be read and is set aside as %s: %s", aside, error)
                     with contextlib.suppress(OSError):

@@ -97,6 +97,8 @@ class FileEvidence(Source):
         return None
 
     def _read(self) -> _Listed:
+        if self._path.is_fifo():  # who opens one waits for its writer
+            raise ValueError("it is a pipe")
         with self._path.open("rb") as file:
             about = os.fstat(file.fileno())
             stamp = (about.st_ino, about.st_mtime_ns, about.st_size)

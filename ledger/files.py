@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from ledger.errors import InvalidInput
@@ -26,6 +27,8 @@ def replace_file(path: Path, text: str, *, mode: int = 0o644) -> None:
         finally:
             os.close(folder)
     except OSError as error:
+        with suppress(OSError):
+            beside.unlink()
         raise InvalidInput("file", str(path), f"cannot be written: {error}") from error
 
 

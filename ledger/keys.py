@@ -49,10 +49,14 @@ def _write(path: Path, line: str, mode: int) -> None:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     except FileExistsError:
         raise InvalidInput("key file", str(path), "is there already and is never overwritten") from None
-    with os.fdopen(handle, "w", encoding="utf-8") as out:
-        out.write(line + "\n")
-        out.flush()
-        os.fsync(out.fileno())
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as out:
+            out.write(line + "\n")
+            out.flush()
+            os.fsync(out.fileno())
+    except OSError as error:
+        path.unlink()  # half of a key would be in the way of the next one
+        raise InvalidInput("key file", str(path), f"cannot be written: {error}") from error
 
 
 def _read(path: Path) -> str:

@@ -151,7 +151,7 @@ def _no_constant(name: str) -> None:
 def _only(raw: Mapping[str, Any], *known: str) -> None:
     """A field that nothing vouches for must not travel under the seal."""
     if more := sorted(set(raw) - set(known)):
-        raise InvalidInput(more[0], raw[more[0]], "is no field of a proof")
+        raise InvalidInput(ascii(more[0])[1:-1], raw[more[0]], "is no field of a proof")
 
 
 def _take(raw: Mapping[str, Any], name: str, kind: type) -> Any:
@@ -190,5 +190,7 @@ def _event(raw: dict[str, Any]) -> Event:
         ) from None
     if written != raw or any(type(written[k]) is not type(raw[k]) for k in written):
         wrong = sorted(k for k in written.keys() | raw.keys() if written.get(k) != raw.get(k)) or ["event"]
-        raise InvalidInput(f"event.{wrong[0]}", raw.get(wrong[0]), "is not as a ledger writes it")
+        raise InvalidInput(
+            f"event.{ascii(wrong[0])[1:-1]}", raw.get(wrong[0]), "is not as a ledger writes it"
+        )
     return event

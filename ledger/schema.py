@@ -42,7 +42,7 @@ class Instant(TypeDecorator[datetime]):
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:
         if value is None:
             return None
-        return parse_rfc3339(value) if isinstance(value, str) else value.astimezone(UTC)
+        return value.astimezone(UTC) if isinstance(value, datetime) else parse_rfc3339(value)
 
 
 class Xid8(UserDefinedType[int]):

@@ -268,6 +268,8 @@ def _places(
             yield Finding(
                 f"{at} {'can never' if stand.rnd is None else 'may'} be picked, but {why}", row.name, stand.ip
             )
+        elif stand.family != sub.family:
+            yield Finding(f"{at} is said to be of IPv{stand.family}", row.name, stand.ip)
         elif stand.sub != sub.ordinal:
             yield Finding(f"{at} stands in sub {stand.sub}, the spec says {sub.ordinal}", row.name, stand.ip)
         elif spec.pick_strategy == "Lowest":

@@ -18,6 +18,7 @@ import zstandard
 from ledger.archive.check import Check
 from ledger.archive.lines import SCHEMA, NotAnEvent, parse
 from ledger.bulk import bulk
+from ledger.canonical import MAX_SAFE
 from ledger.checkpoint import Checkpoint, peek
 from ledger.errors import InvalidInput, LedgerError
 from ledger.merkle import HASH, TILE, GrowingTree, leaf_hashes
@@ -63,16 +64,6 @@ class Chunk:
     checkpoints: list[tuple[Checkpoint, str]] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """The end of a batch of a followed export: how far it goes, and the cursor to go on from."""
-
-    events: int
-    xid: int
-    seq: int
-    offset: int = 0
-
-
 class Source(Protocol):
     """Where compressed bytes come from."""
 
@@ -99,11 +90,13 @@ class Reader:
         self.source = source
         self.tree = GrowingTree()
         self.ended = False
-        self.mark: Mark | None = None
+        self.mark: int | None = None
+        """How many events stand before the last mark of a followed export: the end of a batch."""
         self.vouched = 0, self.tree.root()
         """How many events were handed out, and the root over them."""
         self._lines = _Lines(source, stream)
         self.header = self._header()
+        self._signed = self.header.checkpoint is None  # or the header's checkpoint came
         self._chunk = Chunk()
         self._hashes: list[bytes] = []  # of the chunk's leaves, still to be joined
 
@@ -129,23 +122,18 @@ class Reader:
                             yield self._take()
                     case {"checkpoint": str(note)}:
                         self._checkpoint(note, tail)
-                    case {
-                        "mark": {
-                            "events": int(events_before),
-                            "root": str(root),
-                            "xid": int(xid),
-                            "seq": int(seq),
-                        }
-                    }:
+                    case {"mark": {"events": int(events_before), "root": str(root)}}:
                         self._vouch(events_before, root, tail)
                         tail = b""
-                        self.mark = Mark(events_before, xid, seq)
+                        self.mark = events_before
                         yield self._take()
                     case {"end": {"events": int(events_before), "root": str(root)}}:
                         self._vouch(events_before, root, tail)
                         promised = self.header.events
                         if promised is not None and events_before != promised:
                             self._damaged(f"the header promised {promised} events")
+                        if not self._signed:
+                            self._damaged("the header's checkpoint is missing before this one")
                         self.ended = True
                         yield self._take()
                         self._nothing_more()
@@ -174,12 +162,12 @@ class Reader:
         try:
             raw = json.loads(first or b"")
             if raw["format"] != FORMAT:
-                raise ValueError(f"its format is {raw['format']!r}, this program reads {FORMAT!r}")
+                raise ValueError(f"its format is {raw['format']!r:.60}, this program reads {FORMAT!r}")
             header = Header(raw["schema"], raw["events"], raw["checkpoint"])
             counts = [header.schema] if header.events is None else [header.schema, header.events]
-            if any(type(count) is not int or count < 0 for count in counts) or header.schema < 1:
+            if any(type(n) is not int or not 0 <= n <= MAX_SAFE for n in counts) or header.schema < 1:
                 raise ValueError("a number of its header is none")
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InvalidInput("export", self.source, f"is not an export of a ledger: {error}") from None
         if header.schema > SCHEMA:
             raise InvalidInput(
@@ -233,6 +221,7 @@ class Reader:
             self._damaged(f"a checkpoint of {checkpoint.size} entries stands after {size}")
         if self.tree.root_after(tail) != checkpoint.root:
             self._damaged("the events before it are not those that this checkpoint signs")
+        self._signed |= note == self.header.checkpoint
         self._chunk.checkpoints.append((checkpoint, note))
 
     def _take(self) -> Chunk:

@@ -20,7 +20,7 @@ from ledger.bulk import ahead, bulk
 from ledger.catalog import refuse_half
 from ledger.errors import InvalidInput, LedgerCorrupt
 from ledger.events import Cursor, rfc3339
-from ledger.merkle import HASH, TILE, GrowingTree, leaf_hash, leaf_hashes
+from ledger.merkle import HASH, TILE, GrowingTree, leaf_hashes
 from ledger.store import Database, Tx, leaves, seals, stream
 from ledger.store.stream import SEQ
 
@@ -147,37 +147,47 @@ class Follow:
         return Part(found.data, leaf_hashes(found.data)), found.seqs, cursor
 
     def _resume(self, path: Path) -> bool:
-        if not path.exists() or not _whole_frames(path):
+        size = _whole_frames(path)
+        if not size and path.stat().st_size:
+            raise InvalidInput(
+                "-o", str(path), "holds something else than an export; follow into another file"
+            )
+        if not size:
             return False
         with path.open("rb") as source:
-            reader = Reader(str(path), Beginning(source, _whole_frames(path)))
+            reader = Reader(str(path), Beginning(source, size))
             if not reader.header.followed:
                 raise InvalidInput("-o", str(path), "holds a finished export; follow into another file")
             for chunk in reader.chunks():
                 self._pen.tree.extend(chunk.hashes)
                 if chunk.rows:
                     self._last = chunk.rows[-1][SEQ], chunk.hashes[-HASH:]
-        mark = reader.mark
-        if mark is None or mark.events != self._pen.tree.size:
+        if reader.mark is None or reader.mark != self._pen.tree.size:
             raise Damaged(str(path), "before its first mark", "begin a new file")
-        self._cursor = Cursor(mark.xid, mark.seq)
         with self._database.read() as tx:
-            self._same_ledger(tx)
+            self._cursor = self._same_ledger(tx)
+            sealed_events, cursor = seals.end(tx)
+            if sealed_events == self._pen.tree.size:  # of an imported ledger that may be behind its last leaf
+                self._cursor = cursor
         with path.open("r+b") as target:
-            target.truncate(_whole_frames(path))
+            target.truncate(size)
         return True
 
-    def _same_ledger(self, tx: Tx) -> None:
-        """The newest event of the file must be the one here, or the file follows another history."""
+    def _same_ledger(self, tx: Tx) -> Cursor:
+        """The newest event of the file must be the one here, or the file follows another history. The cursor behind it.
+
+        It is asked of the ledger: the mark says it, too, but no root vouches for that.
+        """
         if self._last is None:
-            return
+            return Cursor()
         seq, digest = self._last
-        here = leaves.by_seq(tx, [seq]).get(seq)
-        if here is None or leaf_hash(here) != digest:
+        here = leaves.hashes_around(tx, [seq])
+        if here.data != [digest]:
             raise InvalidInput(
                 "-o", str(self._path),
                 f"follows another ledger, or this one went back in time: its newest event, {seq}, is not the one here",
             )  # fmt: skip
+        return here.cursor()
 
     def _frame(self, data: bytes) -> None:
         self._frames.append(data)

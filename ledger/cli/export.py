@@ -50,7 +50,7 @@ def command(invocation: Invocation, /, output: str, follow: bool, interval: floa
 
     if follow and output == "-":
         raise click.UsageError("--follow needs a file: -o FILE")
-    if output == "-" and sys.stdout.isatty():
+    if output == "-" and (sys.stdout is None or sys.stdout.isatty()):
         raise click.UsageError("this is not for a terminal: -o FILE, or pipe it")
     with invocation.database() as database:
         if follow:

@@ -124,6 +124,10 @@ class Root(Group):
         except click.ClickException as error:
             error.show()
             status = error.exit_code
+        except OSError as error:  # --help and --version answer before a command is invoked
+            _hush()
+            click.echo(f"Error: the answer cannot be written: {error.strerror}", err=True)
+            status = 1
         sys.exit(status if isinstance(status, int) else 0)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -134,8 +138,7 @@ class Root(Group):
         except Exception as error:
             lost = error.__cause__ if isinstance(error, click.ClickException) else error
             if isinstance(lost, OSError) and lost.filename is None:  # of the answer's own way out
-                with suppress(OSError, ValueError):  # or the interpreter's own flush complains at exit
-                    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                _hush()
                 if lost.errno == errno.EPIPE:
                     ctx.exit(BROKEN_PIPE)
             refused = _refused(error, ctx)
@@ -143,6 +146,12 @@ class Root(Group):
                 raise
             raise refused from error
         return result
+
+
+def _hush() -> None:
+    """Nothing more is said on a stdout that takes nothing, or the interpreter's own flush complains at exit."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Refused(click.ClickException):

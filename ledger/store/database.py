@@ -17,7 +17,15 @@ from sqlalchemy import event, exc
 from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from ledger.errors import DatabaseAway, InvalidInput, InvalidRequest, LockTimeout, SchemaMismatch, TryAgain
+from ledger.errors import (
+    DatabaseAway,
+    InvalidInput,
+    InvalidRequest,
+    LedgerCorrupt,
+    LockTimeout,
+    SchemaMismatch,
+    TryAgain,
+)
 from ledger.schema import HEAD
 from ledger.store import file
 from ledger.store.url import HINT, label_of, parse_url, strange_option
@@ -165,6 +173,8 @@ class Database:
             raise LockTimeout(f"no free connection to {self.label} in time") from error
         except UnicodeEncodeError as error:
             raise InvalidRequest("text", ascii(error.object), "cannot be stored") from error
+        except (ValueError, TypeError, ArithmeticError) as error:
+            raise self._unreadable(error) from error
         except Exception as error:  # perhaps of psycopg, which bulk work goes to: known by its code, for who uses SQLite has none
             if self.sqlite or getattr(error, "sqlstate", None) is None:
                 raise
@@ -183,6 +193,11 @@ class Database:
                 raise DatabaseAway(f"{self.label} cannot be used: {error}") from error
             yield connection
 
+    def _unreadable(self, error: Exception) -> LedgerCorrupt:
+        """A stored value is none that we could have written: a moment, a state, a spec."""
+        why = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
+        return LedgerCorrupt(f"a value of {self.label} cannot be read ({why}); run `ipam-ledger verify`")
+
     def _in_our_words(self, error: Exception, cause: BaseException | None) -> Exception:
         if isinstance(cause, sqlite3.Error):
             name = getattr(cause, "sqlite_errorname", "")
@@ -194,6 +209,8 @@ class Database:
                 return DatabaseAway(f"{self.label} cannot be used: {cause}")
             if name == "SQLITE_ERROR":  # the statement does not fit: all ours fit our own schema
                 return self._other_schema(cause)
+            if not name and isinstance(cause, sqlite3.OperationalError):  # of its Python side: no UTF-8
+                return self._unreadable(cause)
             return error
         sqlstate = getattr(cause, "sqlstate", None)
         if sqlstate in _RACE:

@@ -46,9 +46,9 @@ def lift_alone(tx: Tx) -> None:
 
 
 def numbered(tx: Tx) -> list[tuple[int, bool]]:
-    """The number of every turn, and whether it raised the fence; oldest first."""
-    query = sa.select(fence.c.id, fence.c.raised).order_by(fence.c.id)
-    return [(number, bool(raised)) for number, raised in tx.execute(query)]
+    """The number of every turn, and whether it raised the fence; oldest first. LedgerCorrupt where its time is none."""
+    query = sa.select(fence.c.id, fence.c.raised, fence.c.at).order_by(fence.c.id)
+    return [(number, bool(raised)) for number, raised, _ in tx.execute(query)]
 
 
 def refuse(tx: Tx) -> None:

@@ -41,6 +41,8 @@ def _event(row: Any) -> Event:
         seq, _, at, _, ip, version, kind, state, namespace, pod, uid, container_id, if_name, network, node, until, reason,
         actor, spec, pool_name,
     ) = row  # fmt: skip
+    if not isinstance(version, int):  # SQLite stores anything
+        raise LedgerCorrupt(f"event {seq}: its version is {version!r:.60}", seq=seq)
     try:
         return Event(
             seq, at, _KINDS[kind], pool_name, ip, version, _STATES[state], Owner(namespace, pod, uid),

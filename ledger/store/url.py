@@ -35,7 +35,9 @@ def parse_url(text: str) -> URL:
         raise InvalidInput("database URL", label_of(url), f"not supported; {HINT}")
     if url.get_backend_name() == "sqlite" and (user or url.host):
         raise InvalidInput("database URL", _hidden(text), f"a file has no host; {HINT}")
-    if url.get_backend_name() == "sqlite" and (url.database or ":").startswith((":", "file:")):
+    if url.get_backend_name() == "sqlite" and (
+        (url.database or ":").startswith((":", "file:")) or "\0" in (url.database or "")
+    ):
         raise InvalidInput("database URL", label_of(url), f"a ledger is kept in a file; {HINT}")
     if url.get_backend_name() == "sqlite" and url.query:
         raise InvalidInput(

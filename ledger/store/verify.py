@@ -356,15 +356,18 @@ class Stand:
     """Where an address stands in the picking order; ``rnd`` None: it is never picked."""
 
     ip: str
+    family: int
     sub: int
     rnd: int | None
     allocated: bool
 
 
 def stands(tx: Tx, pool_id: int) -> Iterator[Stand]:
-    query = sa.select(address.c.ip, address.c.sub, address.c.rnd, address.c.state)
-    for ip, ordinal, rnd, state in rows_of(tx, query.where(address.c.pool_id == pool_id)):
-        yield Stand(ip, ordinal, rnd, state == "allocated")
+    c = address.c
+    for ip, family, ordinal, rnd, state in rows_of(
+        tx, sa.select(c.ip, c.family, c.sub, c.rnd, c.state).where(c.pool_id == pool_id)
+    ):
+        yield Stand(ip, family, ordinal, rnd, state == "allocated")
 
 
 def astray(tx: Tx) -> list[tuple[int, int]]:

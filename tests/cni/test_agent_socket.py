@@ -213,6 +213,18 @@ def test_a_silent_connection_is_closed(start: Callable[..., Agent], monkeypatch:
         assert connection.recv(1) == b""
 
 
+def test_silent_connections_do_not_keep_others_out(
+    start: Callable[..., Agent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "OPEN", 1)
+    monkeypatch.setattr(module, "PATIENCE", 0.2)
+    monkeypatch.setattr(module, "TICK", 0.1)
+    agent = start()
+    with connect(agent) as silent:
+        assert asked(agent) == b'"hello"'
+        assert silent.recv(1) == b""
+
+
 def test_an_answer_that_nobody_takes_does_not_hold_others_up(start: Callable[..., Agent]) -> None:
     big = b'"' + b"x" * 900_000 + b'"'
     agent = start()

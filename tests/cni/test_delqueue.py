@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -93,6 +94,7 @@ def test_a_failure_leaves_the_rest_for_later(tmp_path: Path) -> None:
         '{"network": "podnet", "containerID": "c1", "ifName": 7}',
         '{"network": "podnet", "containerID": "another", "ifName": "eth0"}',
         "\udcff",
+        pytest.param("[" * 100_000, id="deep"),
     ],
 )
 def test_a_damaged_file_is_set_aside_with_a_word(
@@ -120,6 +122,13 @@ def test_a_stranger_s_file_is_left_alone(tmp_path: Path) -> None:
     queue.put(A)
     assert applied(queue, "c1") == [A]
     assert [path.name for path in tmp_path.iterdir()] == ["README"]
+
+
+def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
+    """An agent that waits at its start for somebody to write into a pipe serves nobody."""
+    os.mkfifo(tmp_path / "pipe.del")
+    (tmp_path / "folder.tmp").mkdir()
+    assert len(DelQueue(tmp_path)) == 0
 
 
 def test_a_disk_that_refuses_is_an_error(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from ledger import keys
 from ledger.checkpoint import Checkpoint, open_checkpoint, peek
 from ledger.errors import InvalidInput, LedgerError
+from ledger.files import replace_file
 from ledger.merkle import EMPTY_ROOT, NotProven
 from ledger.note import SignerKey, VerifierKey, open_note, parse_note, sign_note
 
@@ -242,6 +245,18 @@ def test_half_a_pair_of_keys_is_not_left_behind(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"never overwritten \(got .*seal\.key\.pub"):
         keys.generate(path)
     assert [each.name for each in tmp_path.iterdir()] == ["seal.key.pub"]
+
+
+def test_half_of_a_file_is_not_left_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InvalidInput, match=r"No space left on device.*seal\.key"):
+        keys.generate(tmp_path / "seal.key")
+    with pytest.raises(InvalidInput, match=r"No space left on device.*checkpoint"):
+        replace_file(tmp_path / "checkpoint", "x")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_key_that_others_may_read_is_refused(tmp_path: Path) -> None:

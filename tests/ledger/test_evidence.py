@@ -70,6 +70,8 @@ def test_what_cannot_be_read_is_no_evidence(tmp_path: Path, monkeypatch: pytest.
     assert FileEvidence(tmp_path).ended(holder()) is None
     (tmp_path / "bytes").write_bytes(b"shop/web-0\n\xff\n")
     assert FileEvidence(tmp_path / "bytes").ended(holder()) is None
+    os.mkfifo(tmp_path / "pipe")
+    assert FileEvidence(tmp_path / "pipe").ended(holder()) is None
     monkeypatch.setattr(FileEvidence, "LIMIT", 5)
     assert listed(tmp_path, "shop/web-0\n").ended(holder()) is None
 

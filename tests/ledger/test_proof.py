@@ -146,6 +146,7 @@ def test_a_changed_proof_does_not_hold(change: Callable[[dict[str, Any]], object
         (setitem("event", "kind", "Vanished"), "event"),
         (setitem("event", "comment", "trust me"), "event.comment"),
         (setitem("note", "trust me"), "note"),
+        (setitem("x\nProven. \x1b[2J", 1), r"x\\nProven. \\x1b\[2J: is no field"),
         (lambda d: d.pop("path"), "path"),
     ],
 )

@@ -396,6 +396,28 @@ def test_an_export_of_a_newer_program_is_refused_by_name(sqlite: Database, tmp_p
         check_file(save(tmp_path / "newer.zst", content))
 
 
+def test_a_header_that_is_nested_without_end_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="is not an export of a ledger"):
+        check_file(save(tmp_path / "deep.zst", [b"[" * 100_000]))
+
+
+def signed_otherwise(line: bytes) -> list[bytes]:
+    """A letter of the signature is another."""
+    at = line.rindex(KEY.name.encode()) + len(KEY.name) + 20
+    return [line[:at] + (b"B" if line[at : at + 1] == b"A" else b"A") + line[at + 1 :]]
+
+
+@pytest.mark.parametrize("damage", [lambda line: [], signed_otherwise], ids=["gone", "signed otherwise"])
+def test_the_newest_checkpoint_stands_in_the_header_too(
+    sqlite: Database, tmp_path: Path, damage: Callable[[bytes], list[bytes]]
+) -> None:
+    content = lines(written(sqlite, tmp_path / "ledger.zst"))
+    at = max(n for n, line in enumerate(content) if line.startswith(b'{"checkpoint":'))
+    content[at : at + 1] = damage(content[at])
+    with pytest.raises(Damaged, match="the header's checkpoint is missing"):
+        check_file(save(tmp_path / "unsigned.zst", content))
+
+
 @pytest.mark.parametrize("schema", [b"0", b"-1", b"true", b"1.0", b'"1"', b"null"])
 def test_an_export_of_no_schema_is_none(sqlite: Database, tmp_path: Path, schema: bytes) -> None:
     content = lines(written(sqlite, tmp_path / "ledger.zst"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from ledger.archive.writer import Follow
 from ledger.book import Book
 from ledger.errors import InvalidInput
 from ledger.store import Database
-from tests.ledger.archive.sample import claim, state, tree, write, written, wrong
+from tests.ledger.archive.sample import claim, lines, save, state, tree, write, written, wrong
 from tests.ledger.tamper import tamper
 
 
@@ -95,6 +96,34 @@ def test_a_file_that_follows_another_ledger_is_left_alone(
         Follow(other, file)
     with pytest.raises(InvalidInput, match="holds a finished export"):
         Follow(sqlite, written(sqlite, tmp_path / "finished.zst"))
+
+
+@pytest.mark.parametrize("content", [b"somebody's notes\n", b"\x28\xb5\x2f"])
+def test_a_file_of_something_else_is_left_alone(sqlite: Database, tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_bytes(content)
+    with pytest.raises(InvalidInput, match="something else than an export"):
+        Follow(sqlite, file)
+    assert file.read_bytes() == content
+
+
+@pytest.mark.parametrize("number", [1, 2**53, 2**64])
+def test_the_place_to_go_on_from_is_the_ledgers_word_not_the_files(
+    sqlite: Database, tmp_path: Path, number: int
+) -> None:
+    file = tmp_path / "followed.zst"
+    following = Follow(sqlite, file)
+    following.step()
+    following.close()
+    content = [
+        re.sub(rb'"xid":\d+,"seq":\d+', b'"xid":%d,"seq":%d' % (number, number), line) for line in lines(file)
+    ]
+    save(file, content)
+    Book(sqlite, actor="test").allocate(claim(9000))
+    following = Follow(sqlite, file)
+    assert following.step() == 1
+    following.close()
+    assert check_file(file).events == len(tree(sqlite))
 
 
 def test_two_do_not_follow_into_one_file(sqlite: Database, tmp_path: Path) -> None:

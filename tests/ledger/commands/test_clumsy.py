@@ -13,6 +13,7 @@ import pytest
 from ledger.store import Database
 from tests.ledger.chronicle import Chronicle
 from tests.ledger.cli import Cli
+from tests.ledger.tamper import tamper
 
 STORY = """
     10:00 p PoolCreated 10.8.0.0/29
@@ -86,7 +87,7 @@ def test_a_file_that_cannot_be_made_is_named(told: Cli, args: tuple[str, ...]) -
 
 
 def test_an_answer_that_cannot_be_written_is_said_and_the_database_is_not_blamed(told: Cli) -> None:
-    for words in ("history", "export"):
+    for words in ("history", "export", "--help"):
         said = process(told.url, words, "> /dev/full")
         assert (said.returncode, said.stderr) == (
             1,
@@ -94,6 +95,32 @@ def test_an_answer_that_cannot_be_written_is_said_and_the_database_is_not_blamed
         )
     said = process(told.url, "export", "| (exec <&-; sleep 0.2; true)")
     assert (said.returncode, said.stderr) == (141, "")
+    said = process(told.url, "export", ">&-")
+    assert (said.returncode, said.stderr.splitlines()[-1]) == (
+        2,
+        "Error: this is not for a terminal: -o FILE, or pipe it",
+    )
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("UPDATE ledger SET at = 'x' WHERE ip IS NOT NULL", "history"),
+        ("UPDATE ledger SET version = 'x' WHERE ip = '10.8.0.1'", "diff p --from 2020-01-01T00:00:00Z"),
+        ("UPDATE ledger SET pod = CAST(x'ff' AS text)", "history"),
+        ("UPDATE ledger SET spec = 'x' WHERE spec IS NOT NULL", "tail"),
+        ("UPDATE address SET ip = 'x' WHERE ip = '10.8.0.1'", "check"),
+        ("UPDATE pool SET version = 'x'", "pool delete q"),
+        ("INSERT INTO fence (raised, at, reason, actor) VALUES (true, 'x', 'y', 'z')", "fence status"),
+    ],
+)
+def test_a_value_that_cannot_be_read_is_no_traceback(told: Cli, statement: str, words: str) -> None:
+    database = Database(told.url)
+    tamper(database, statement.removeprefix("INSERT ").split()[1], statement)
+    database.close()
+    said = told(*words.split(), status=1).err
+    assert "run `ipam-ledger verify`" in said or "its version is 'x'" in said
+    told("verify", status=1)
 
 
 # What was half done is told ---------------------------------------------------------------------
@@ -261,6 +288,11 @@ def test_a_url_that_cannot_be_read_is_wrong_usage_and_shows_nothing_of_a_passwor
     said = told("pool", "list", "--db", url, status=2)
     assert said.err.count("database URL:") == 1 and "%40" in said.err
     assert not any(part in said.err for part in ("pa@", "ss@", "word@"))
+
+
+def test_a_file_of_no_possible_name_is_wrong_usage(told: Cli) -> None:
+    said = told("db", "upgrade", "--db", "sqlite:///%00", status=2)
+    assert "a ledger is kept in a file" in said.err
 
 
 QUESTIONS = (
