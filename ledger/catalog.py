@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ledger import pools, walk
-from ledger.addresses import Family, sort_key, to_int, to_text
+from ledger.addresses import Family, to_int, to_text
 from ledger.errors import InvalidPool, PoolInUse, PoolOverlap, Unfinished, UnknownPool
 from ledger.events import Attachment, Event, Kind, Owner, State
 from ledger.pools import PoolSpec, Sub
@@ -211,7 +211,7 @@ def _refuse_overlap(tx: Tx, spec: PoolSpec) -> None:
 
 def _refuse_in_use(name: str, in_use: list[AddressRow]) -> None:
     if in_use:
-        first = min(in_use, key=lambda row: sort_key(row.ip))
+        first = min(in_use, key=lambda row: to_int(row.ip))
         raise PoolInUse(name, first.ip, first.holder(), len(in_use))
 
 
