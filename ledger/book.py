@@ -345,7 +345,7 @@ class Book:
                     raise InvalidRequest(
                         "address", ip, f"is in several pools ({names}): say which with --pool"
                     )
-                row = rows.find_address(tx, places[0].id, ip, lock=True)
+                row = rows.find_address(tx, places[0].id, ip)
                 if row is None or row.state not in (State.ALLOCATED, State.HELD):
                     if isinstance(never := not_given(places[0].spec, ip), AddressReserved):
                         raise never
@@ -414,7 +414,7 @@ class Book:
         def transfer() -> Event | None:
             with self.database.begin() as tx:
                 steps = Steps(tx, self.actor)
-                row = rows.find_address(tx, self._pool(tx, pool, keep=True).id, ip, lock=True)
+                row = rows.find_address(tx, self._pool(tx, pool, keep=True).id, ip)
                 if row is None or row.version != version:
                     return None
                 if row.version == 0 or row.state not in _TRANSFERS[kind]:
