@@ -70,7 +70,6 @@ class Mark:
     events: int
     xid: int
     seq: int
-    offset: int = 0
 
 
 class Source(Protocol):
@@ -98,7 +97,6 @@ class Reader:
     def __init__(self, source: str, stream: Source) -> None:
         self.source = source
         self.tree = GrowingTree()
-        self.ended = False
         self.mark: Mark | None = None
         self.vouched = 0, self.tree.root()
         """How many events were handed out, and the root over them."""
@@ -146,7 +144,6 @@ class Reader:
                         promised = self.header.events
                         if promised is not None and events_before != promised:
                             self._damaged(f"the header promised {promised} events")
-                        self.ended = True
                         yield self._take()
                         self._nothing_more()
                         return

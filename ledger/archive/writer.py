@@ -93,19 +93,19 @@ class Follow:
         self._last: tuple[int, bytes] | None = None  # the newest event of the file, and the hash of its leaf
         self._file = path.open("ab")
         try:
-            self._begin(path)
+            self._begin()
         except BaseException:
             self._file.close()
             raise
 
-    def _begin(self, path: Path) -> None:
+    def _begin(self) -> None:
         try:
             flock(self._file, LOCK_EX | LOCK_NB)
         except BlockingIOError:
-            raise InvalidInput("-o", str(path), "is being followed into by another export") from None
+            raise InvalidInput("-o", str(self._path), "is being followed into by another export") from None
         except OSError:  # a file system without locks
             pass
-        if not self._resume(path):
+        if not self._resume():
             with self._database.read() as tx:
                 now = rfc3339(tx.clock())
             head = {"format": FORMAT, "schema": SCHEMA, "events": None, "checkpoint": None, "exportedAt": now}
@@ -146,11 +146,12 @@ class Follow:
         cursor = found.cursor() if found.seqs else self._cursor
         return Part(found.data, leaf_hashes(found.data)), found.seqs, cursor
 
-    def _resume(self, path: Path) -> bool:
-        if not path.exists() or not _whole_frames(path):
+    def _resume(self) -> bool:
+        path, size = self._path, _whole_frames(self._path)
+        if not size:
             return False
         with path.open("rb") as source:
-            reader = Reader(str(path), Beginning(source, _whole_frames(path)))
+            reader = Reader(str(path), Beginning(source, size))
             if not reader.header.followed:
                 raise InvalidInput("-o", str(path), "holds a finished export; follow into another file")
             for chunk in reader.chunks():
@@ -163,8 +164,7 @@ class Follow:
         self._cursor = Cursor(mark.xid, mark.seq)
         with self._database.read() as tx:
             self._same_ledger(tx)
-        with path.open("r+b") as target:
-            target.truncate(_whole_frames(path))
+        self._file.truncate(size)
         return True
 
     def _same_ledger(self, tx: Tx) -> None:
