@@ -149,6 +149,14 @@ class Follow:
     def _resume(self) -> bool:
         path, size = self._path, _whole_frames(self._path)
         if not size:
+            with path.open("rb") as source:
+                begun = source.read(len(zstandard.FRAME_HEADER))
+            if not zstandard.FRAME_HEADER.startswith(begun):
+                raise InvalidInput(
+                    "-o", str(path), "is there already, and is no export: follow into another file"
+                )
+            if begun:  # killed amid the first frame
+                self._file.truncate(0)
             return False
         with path.open("rb") as source:
             reader = Reader(str(path), Beginning(source, size))

@@ -82,6 +82,26 @@ def test_a_followed_export_cut_anywhere_holds_what_its_last_mark_vouches_for(
         assert (check_file(cut).events, check_file(cut).note) == (sizes[-1][1], None)
 
 
+def test_a_followed_export_that_was_killed_as_it_began_begins_anew(sqlite: Database, tmp_path: Path) -> None:
+    file = tmp_path / "followed.zst"
+    Follow(sqlite, file).close()
+    first = file.read_bytes()
+    for end in (0, 3, len(first) // 2, len(first) - 1):
+        file.write_bytes(first[:end])
+        follow = Follow(sqlite, file)
+        follow.step()
+        follow.close()
+        assert (check_file(file).events, check_file(file).note) == (len(tree(sqlite)), None)
+
+
+def test_a_file_that_is_no_export_is_left_alone(sqlite: Database, tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("mine")
+    with pytest.raises(InvalidInput, match="is no export"):
+        Follow(sqlite, file)
+    assert file.read_text() == "mine"
+
+
 def test_a_file_that_follows_another_ledger_is_left_alone(
     sqlite: Database, empty: Callable[[], Database], tmp_path: Path
 ) -> None:
