@@ -115,12 +115,11 @@ class Handlers:
         """Exit status and stdout for what became of a call; None where only ``reply`` can tell, which may ask for evidence."""
         if isinstance(outcome, PoolExhausted):
             return None
+        if isinstance(outcome, LedgerError):
+            return 1, refusal_of(outcome, call.verb, call.conf.version).to_json()
         try:
-            if isinstance(outcome, LedgerError):
-                raise refusal_of(outcome, call.verb, call.conf.version)
             return 0, self._result(call, outcome)
         except Refusal as refusal:
-            refusal.version = call.conf.version
             return 1, refusal.to_json()
 
     def _add(self, call: Call) -> bytes:
