@@ -516,8 +516,7 @@ class Book:
         return pool or self._read(lambda tx: self._pool(tx, name))
 
     def _pools_with(self, tx: Tx, ip: str, name: str | None) -> list[Pool]:
-        names = [row.name for row in rows.live_pools(tx)] if name is None else [name]
-        named = [self._pool(tx, each) for each in names]
+        named = [catalog.read(row) for row in rows.live_pools(tx)] if name is None else [self._pool(tx, name)]
         found = [pool for pool in named if pool.spec.sub_around(ip)]
         if not found:
             raise UnknownAddress(ip) if name is None else AddressOutsidePool(name, ip, named[0].spec.ranges)
