@@ -137,7 +137,7 @@ MODES = pytest.mark.parametrize(
 @MODES
 def test_questions_are_answered(file: Path, powerless: Sequence[str], mode: int, folder: int) -> None:
     told = Cli(f"sqlite:///{file}")
-    answers = {args: told(*args).out for args in SAME}
+    answers = {args: told("--db", told.url, *args).out for args in SAME}
     before = stands(file)
     file.chmod(mode)
     file.parent.chmod(folder)
