@@ -208,7 +208,7 @@ class Agent:
                 elif (connection := self._connections.get(fd)) is not None:
                     self._receive(connection, requests)
             while self._answers:
-                self._send(*self._answers.popleft())
+                self.answer(*self._answers.popleft())
             while self._returned:
                 self._read_on(self._returned.popleft(), requests)
         finally:
@@ -333,9 +333,6 @@ class Agent:
         self._answers.extend(answers)
         self._ring()
 
-    def answer(self, request: Request, answer: Answer) -> None:
-        self._send(request, answer)
-
     def block(self, request: Request, reply: Callable[[], Answer] | None) -> None:
         self._workers(
             lambda: self._reply_to(request, reply or (lambda: self._reply(request.env, request.stdin)))
@@ -348,9 +345,9 @@ class Agent:
             log.exception("a connection failed")
             self._done(request.connection, lives=False)
         else:
-            self._send(request, answer)
+            self.answer(request, answer)
 
-    def _send(self, request: Request, answer: Answer) -> None:
+    def answer(self, request: Request, answer: Answer) -> None:
         """Without waiting; what the peer does not take at once, a worker sends."""
         connection = request.connection
         try:

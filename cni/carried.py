@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import compileall
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -24,6 +23,8 @@ from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from py_compile import PycInvalidationMode
+
+from ledger.files import sync
 
 FOLDER = ".k8s-ipam"
 PROGRAM = PurePosixPath("bin/python3")
@@ -73,7 +74,7 @@ def carry(python: Path, to: Path, named: PurePosixPath) -> Path:
         except BaseException:
             shutil.rmtree(made, ignore_errors=True)
             raise
-        _sync(folder.parent)
+        sync(folder.parent)
     return Path(named / FOLDER / name / PROGRAM)
 
 
@@ -123,16 +124,7 @@ def _make(folder: Path, files: _Files, loader: PurePosixPath, named: PurePosixPa
     # So that Python writes none of its own
     compileall.compile_dir(folder, quiet=2, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
     for each in (*folder.rglob("*"), folder):
-        _sync(each)
-
-
-def _sync(path: Path) -> None:
-    """This file or folder alone: a node has much else to write."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        sync(each)  # each alone: a node has much else to write
 
 
 def _patchelf(*arguments: str | Path) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from threading import Lock
 
 from ledger.events import Attachment
+from ledger.files import sync
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +63,8 @@ class DelQueue:
         with self._guard:
             self._waiting.setdefault(attachment.container_id, {})[attachment] = path
         # Also where it was there already: the one who wrote it may not have come this far.
-        _sync(self.folder)
-        _sync(self.folder.parent)
+        sync(self.folder)
+        sync(self.folder.parent)
 
     def containers(self) -> list[str]:
         """Whose DELs wait."""
@@ -86,7 +87,7 @@ class DelQueue:
             release(attachment)
             path.unlink(missing_ok=True)
             with contextlib.suppress(FileNotFoundError):
-                _sync(self.folder)
+                sync(self.folder)
             with self._guard:
                 left = self._waiting[container_id]
                 del left[attachment]
@@ -132,11 +133,3 @@ def _read(path: Path) -> Attachment:
     if path.stem != _name(attachment):
         raise ValueError("its name does not fit what it says")
     return attachment
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

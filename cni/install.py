@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 import click
 
 from cni import carried
+from ledger.files import sync
 
 NAME = "k8s-ipam"
 SYSTEM = Path("/usr/bin/python3")
@@ -178,9 +179,5 @@ def put(target: Path, text: str) -> bool:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync(target.parent)
     return True

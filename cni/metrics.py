@@ -69,7 +69,3 @@ class Metrics(Collector):
             "DELs that wait for the database to be recorded.",
             float(self._waiting()),
         )
-
-    def describe(self) -> list[Metric]:
-        """Nothing to compare at registration."""
-        return []

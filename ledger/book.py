@@ -345,7 +345,7 @@ class Book:
                     raise InvalidRequest(
                         "address", ip, f"is in several pools ({names}): say which with --pool"
                     )
-                row = rows.find_address(tx, places[0].id, ip, lock=True)
+                row = rows.find_address(tx, places[0].id, ip)
                 if row is None or row.state not in (State.ALLOCATED, State.HELD):
                     if isinstance(never := not_given(places[0].spec, ip), AddressReserved):
                         raise never
@@ -414,7 +414,7 @@ class Book:
         def transfer() -> Event | None:
             with self.database.begin() as tx:
                 steps = Steps(tx, self.actor)
-                row = rows.find_address(tx, self._pool(tx, pool, keep=True).id, ip, lock=True)
+                row = rows.find_address(tx, self._pool(tx, pool, keep=True).id, ip)
                 if row is None or row.version != version:
                     return None
                 if row.version == 0 or row.state not in _TRANSFERS[kind]:
@@ -516,8 +516,7 @@ class Book:
         return pool or self._read(lambda tx: self._pool(tx, name))
 
     def _pools_with(self, tx: Tx, ip: str, name: str | None) -> list[Pool]:
-        names = [row.name for row in rows.live_pools(tx)] if name is None else [name]
-        named = [self._pool(tx, each) for each in names]
+        named = [catalog.read(row) for row in rows.live_pools(tx)] if name is None else [self._pool(tx, name)]
         found = [pool for pool in named if pool.spec.sub_around(ip)]
         if not found:
             raise UnknownAddress(ip) if name is None else AddressOutsidePool(name, ip, named[0].spec.ranges)

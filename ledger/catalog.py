@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ledger import pools, walk
-from ledger.addresses import Family, sort_key, to_int, to_text
+from ledger.addresses import Family, to_int, to_text
 from ledger.errors import InvalidPool, PoolInUse, PoolOverlap, Unfinished, UnknownPool
 from ledger.events import Attachment, Event, Kind, Owner, State
 from ledger.pools import PoolSpec, Sub
@@ -189,13 +189,13 @@ def grow(tx: Tx, pool: Pool, sub: Sub) -> bool:
 
 def row_of(tx: Tx, pool: Pool, sub: Sub, ip: str) -> AddressRow:
     """The row of one address, locked; made if the address had none yet. The pool is to be kept meanwhile (see ``load``)."""
-    found = rows.find_address(tx, pool.id, ip, lock=True)
+    found = rows.find_address(tx, pool.id, ip)
     if found is None:
         # Unlocked: if the walk comes here meanwhile, the row is what both write, and the walk's place for it stays.
         walked = rows.walked(tx, pool.id, sub.ordinal, lock=False)
         place = Place(ip, sub.family, sub.ordinal, walk.rnd_of(pool.spec, sub, to_int(ip)[1], walked))
         rows.materialise(tx, pool.id, [place])
-        found = rows.find_address(tx, pool.id, ip, lock=True)
+        found = rows.find_address(tx, pool.id, ip)
         assert found is not None
     return found
 
@@ -211,7 +211,7 @@ def _refuse_overlap(tx: Tx, spec: PoolSpec) -> None:
 
 def _refuse_in_use(name: str, in_use: list[AddressRow]) -> None:
     if in_use:
-        first = min(in_use, key=lambda row: sort_key(row.ip))
+        first = min(in_use, key=lambda row: to_int(row.ip))
         raise PoolInUse(name, first.ip, first.holder(), len(in_use))
 
 
@@ -227,7 +227,7 @@ def _place_all(tx: Tx, pool_id: int, spec: PoolSpec, before: PoolSpec | None) ->
     walked = {sub.ordinal: done.get(_walk_of(spec, sub), 0) for sub in spec.subs}
     leaving: list[str] = []
     moving: list[Place] = []
-    for old, _ in rows.list_places(tx, pool_id):
+    for old in rows.list_places(tx, pool_id):
         sub = spec.sub_of(old.ip)
         if sub is None:
             leaving.append(old.ip)

@@ -63,7 +63,7 @@ class Checkpoint:
 def open_checkpoint(note: str | bytes, *keys: VerifierKey) -> Checkpoint:
     """The tree head that ``keys`` signed: one, or several of one name. Raises InvalidInput (malformed) or NotProven (not by
     these keys, or changed)."""
-    checkpoint = Checkpoint.parse(open_note(note, keys).text)
+    checkpoint = Checkpoint.parse(open_note(note, keys))
     for key in keys:
         if checkpoint.origin != key.name:
             raise NotProven(f"the checkpoint is of the log {checkpoint.origin}, but the key is {key.name}'s")

@@ -21,15 +21,20 @@ def replace_file(path: Path, text: str, *, mode: int = 0o644) -> None:
             out.flush()
             os.fsync(out.fileno())
         beside.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync(path.parent)
     except OSError as error:
         with suppress(OSError):
             beside.unlink()
         raise InvalidInput("file", str(path), f"cannot be written: {error}") from error
+
+
+def sync(path: Path) -> None:
+    """This file or folder alone, to the disk. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def read_bounded(name: str, most: int) -> bytes:

@@ -41,9 +41,7 @@ class Follower:
         self._marks.clear()
         self.position = 0
         with self._database.read() as tx:
-            newest = follow.newest_seq(tx)
-            # What is over is in this snapshot; what is not comes by the cursor.
-            self._cursor = Cursor(0, newest) if tx.sqlite else Cursor(follow.oldest_open(tx) - 1, 2**63 - 1)
+            self._cursor = follow.from_here(tx)
             yield from follow.newest_pools(tx)
             yield from follow.used_addresses(tx)
 

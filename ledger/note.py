@@ -155,17 +155,12 @@ class Signature:
     def key_id(self) -> bytes:
         return self.raw[:4]
 
+    @property
+    def label(self) -> str:
+        return f"{self.name}+{self.key_id.hex()}"
+
     def __str__(self) -> str:
         return f"{_DASH}{self.name} {b64encode(self.raw).decode()}\n"
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """A note whose signatures were looked at: by keys that we know, and by others."""
-
-    text: str
-    verified: tuple[Signature, ...]
-    others: tuple[Signature, ...] = ()
 
 
 def sign_note(text: str, *signers: SignerKey) -> str:
@@ -210,29 +205,26 @@ def parse_note(note: str | bytes) -> tuple[str, list[Signature]]:
     return text + "\n", signatures
 
 
-def open_note(note: str | bytes, keys: Sequence[VerifierKey]) -> Note:
+def open_note(note: str | bytes, keys: Sequence[VerifierKey]) -> str:
     """The text, once a known key vouches for it.
 
     Unknown keys' signatures are set aside. A bad signature of a known key, or no good one at all, raises
     NotProven. A key given twice is ambiguous and raises InvalidInput when it is needed.
     """
     text, signatures = parse_note(note)
-    verified: dict[tuple[str, bytes], Signature] = {}
-    others: dict[Signature, None] = {}
+    verified: set[tuple[str, bytes]] = set()
     for signature in signatures:
-        known = [k for k in keys if (k.name, k.id) == (signature.name, signature.key_id)]
-        label = f"{signature.name}+{signature.key_id.hex()}"
+        signer = signature.name, signature.key_id
+        known = [k for k in keys if (k.name, k.id) == signer]
         if len(known) > 1:
-            raise InvalidInput("keys", label, "ambiguous: this key is given more than once")
-        if not known:
-            others[signature] = None
-        elif (signature.name, signature.key_id) not in verified:
+            raise InvalidInput("keys", signature.label, "ambiguous: this key is given more than once")
+        if known and signer not in verified:
             if not known[0].holds(text.encode(), signature.raw[4:]):
                 raise NotProven(
-                    f"the signature of {label} is not valid: the note or the signature was changed"
+                    f"the signature of {signature.label} is not valid: the note or the signature was changed"
                 )
-            verified[signature.name, signature.key_id] = signature
+            verified.add(signer)
     if not verified:
-        by = ", ".join(sorted({f"{s.name}+{s.key_id.hex()}" for s in others}))
+        by = ", ".join(sorted({each.label for each in signatures}))
         raise NotProven(f"no signature of a key that is known here (it is signed by {by})")
-    return Note(text, tuple(verified.values()), tuple(others))
+    return text

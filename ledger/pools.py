@@ -28,8 +28,8 @@ from ledger.addresses import (
     Family,
     kept_by_subnet,
     parse_range,
-    sort_key,
     subnet,
+    to_int,
     to_text,
 )
 from ledger.errors import InvalidPool
@@ -279,7 +279,7 @@ def _static(raw: object, subs: tuple[Sub, ...], path: str) -> Mapping[str, Mappi
             if not is_subdomain(pod):
                 raise InvalidPool(f"{path}.{namespace}", pod, "is no pod's name (a DNS subdomain, RFC 1123)")
             ips = tuple(_static_address(each, subs, where) for each in _static_texts(value, where))
-            if len({sort_key(ip)[0] for ip in ips}) != len(ips):
+            if len({to_int(ip)[0] for ip in ips}) != len(ips):
                 raise InvalidPool(where, shown(value), "a pod has one address of each family at most")
             for ip in ips:
                 if ip in owners:

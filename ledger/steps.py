@@ -111,7 +111,7 @@ class Steps:
 
     def reclaim(self, seen: AddressRow, why: str) -> None:
         """Take an address back, if it is still as it was when its owner was asked about; else leave it alone."""
-        row = rows.find_address(self.tx, seen.pool_id, seen.ip, lock=True)
+        row = rows.find_address(self.tx, seen.pool_id, seen.ip)
         if row is not None and row.version == seen.version:
             self.change(row, Kind.RECLAIMED, State.FREE, why)
 

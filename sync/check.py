@@ -14,7 +14,7 @@ from typing import Any
 from ledger import pools
 from ledger.book import Book
 from ledger.errors import InvalidInput
-from ledger.events import Event, State
+from ledger.events import Event, State, holder
 from ledger.evidence import Evidence
 from ledger.follow import holders
 from ledger.pools import PoolSpec
@@ -105,24 +105,17 @@ def compare(
     """``held``: the newest event of each allocated address; ``position``: where the ledger ends; both read after the survey."""
     out = list(_pools(seen, {spec.name: spec for spec in specs}, position))
     by_ip = {(each.pool, each.ip): each for each in held}
-    for holder in held:
-        owner = holder.owner
+    for each in held:
+        owner = each.owner
         if not owner.is_pod:
             continue
         pod = seen.pods.get(f"{owner.namespace}/{owner.pod}")
         if pod is not None and (not owner.uid or not pod.uid or pod.uid == owner.uid):
             continue
-        why = evidence.ended(holder)
-        kind = Kind.LEAK if why else Kind.UNSEEN
-        out.append(
-            Finding(
-                kind,
-                holder.pool,
-                holder.ip,
-                f"{owner.namespace}/{owner.pod}",
-                why or "no evidence of its end",
-            )
-        )
+        ended = evidence.ended(each)
+        kind = Kind.LEAK if ended else Kind.UNSEEN
+        why = ended or "no evidence of its end"
+        out.append(Finding(kind, each.pool, each.ip, f"{owner.namespace}/{owner.pod}", why))
     for pod in seen.pods.values():
         if pod.deleting:  # it may have given back what it still shows
             continue
@@ -134,15 +127,8 @@ def compare(
             ):
                 continue
             if known:
-                has = known[0].owner
-                other = (
-                    f"{has.namespace}/{has.pod}"
-                    if has.is_pod
-                    else f"container {known[0].attachment.container_id}"
-                )
-                out.append(
-                    Finding(Kind.TWO_OWNERS, known[0].pool, ip, pod.key, f"the ledger gave it to {other}")
-                )
+                why = f"the ledger gave it to {holder(known[0].owner, known[0].attachment)}"
+                out.append(Finding(Kind.TWO_OWNERS, known[0].pool, ip, pod.key, why))
             else:
                 out.append(Finding(Kind.UNKNOWN, around[0].name, ip, pod.key, "the pod runs with it"))
     return out

@@ -35,10 +35,6 @@ class Metrics(Collector):
         if term is not None:
             yield from _pools(term)
 
-    def describe(self) -> list[Metric]:
-        """Nothing to compare at registration."""
-        return []
-
 
 def _pools(term: Term) -> Iterator[Metric]:
     capacity = GaugeMetricFamily(

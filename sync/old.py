@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from sync.errors import NotReached, Refused
-from sync.kube import IPPOOLS, PAGE, Api, Resource, reached
+from sync.kube import IPPOOLS, Api, Resource, reached
 
 _WHEREABOUTS: Final = "/apis/whereabouts.cni.cncf.io/v1alpha1"
 KINDS: Final[dict[str, tuple[Resource, ...]]] = {
@@ -31,7 +31,7 @@ def read(kind: str, kubeconfig: str | None = None) -> Iterator[tuple[str, object
 
 def _list(api: Api, resource: Resource, *, optional: bool) -> Iterator[tuple[str, object]]:
     try:
-        for items, _ in api.pages(resource, page=PAGE):
+        for items, _ in api.pages(resource):
             for item in items:
                 yield f"{api.host} {resource.name}", item
     except Refused as error:

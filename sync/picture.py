@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ledger import pools
-from ledger.addresses import sort_key
+from ledger.addresses import to_int
 from ledger.events import Event, Kind, State
 from ledger.pools import PoolSpec
 
@@ -107,5 +107,5 @@ class PoolPicture:
             found.setdefault(key, []).append(ip)
         out: dict[str, dict[str, str]] = {}
         for (namespace, pod), ips in sorted(found.items()):
-            out.setdefault(namespace, {})[pod] = ",".join(sorted(ips, key=sort_key))
+            out.setdefault(namespace, {})[pod] = ",".join(sorted(ips, key=to_int))
         return out

@@ -241,8 +241,7 @@ def retention(
         if not found.has(ordinal):
             return "free", f"StatefulSet {name} has no ordinal {ordinal} any more"
         return ("hold", f"StatefulSet {name} exists") if event.until is not None else None
-    if event.state in (State.FREE, State.COOLING):
-        if found is not None and not found.deleting and found.has(ordinal):
-            return "hold", f"StatefulSet {name} exists"
-        return None
+    free = event.state in (State.FREE, State.COOLING)
+    if free and found is not None and not found.deleting and found.has(ordinal):
+        return "hold", f"StatefulSet {name} exists"
     return None

@@ -39,7 +39,7 @@ from tests.servers.apiserver_fixtures import cluster as cluster
 from tests.servers.apiserver_fixtures import control_plane as control_plane
 from tests.servers.apiserver_fixtures import namespace as namespace
 from tests.servers.keeper import Keeper
-from tests.servers.postgres import AUDITOR, HOW, WRITER, PgBouncer, PostgresServer, as_user, find
+from tests.servers.postgres import AUDITOR, HOW, SETTINGS, WRITER, PgBouncer, PostgresServer, as_user, find
 
 _numbers = itertools.count(1)
 
@@ -62,7 +62,7 @@ def postgres(keeper: Keeper) -> Iterator[PostgresServer]:
     programs = find()
     if programs is None:
         need.missing("PostgreSQL", HOW)
-    server = PostgresServer(programs, keeper)
+    server = PostgresServer(programs, keeper, settings=SETTINGS | {"fsync": "off"})
     try:
         server.start()
         server.create_owner()

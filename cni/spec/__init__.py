@@ -7,10 +7,10 @@
 from cni.spec.call import Call
 from cni.spec.configuration import Conf, Dns, Route
 from cni.spec.environment import NEEDS, Pod
-from cni.spec.results import Address, default_routes, result
+from cni.spec.results import Address, result
 from cni.spec.words import LATEST, MAX_STDIN, VERSIONS, Code, Refusal, Verb, versions
 
 __all__ = [
     "LATEST", "MAX_STDIN", "NEEDS", "VERSIONS", "Address", "Call", "Code", "Conf", "Dns", "Pod", "Refusal", "Route", "Verb",
-    "default_routes", "result", "versions",
+    "result", "versions",
 ]  # fmt: skip

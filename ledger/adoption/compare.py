@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from ledger.addresses import sort_key, to_int
+from ledger.addresses import to_int
 from ledger.adoption.found import Found, is_placeholder
 from ledger.adoption.verdict import Line, Verdict
 from ledger.errors import taken
@@ -45,7 +45,7 @@ def compare(
         lines = _contend(lines, key, verdict, words, alive)
     if alive:
         lines = [_doubted(line, alive) for line in lines]
-    return sorted(lines, key=lambda line: (sort_key(line.found.ip), line.pool or "", line.found.origin))
+    return sorted(lines, key=lambda line: (to_int(line.found.ip), line.pool or "", line.found.origin))
 
 
 def _once(found: Iterable[Found]) -> list[Found]:

@@ -89,7 +89,6 @@ class Reader:
     def __init__(self, source: str, stream: Source) -> None:
         self.source = source
         self.tree = GrowingTree()
-        self.ended = False
         self.mark: int | None = None
         """How many events stand before the last mark of a followed export: the end of a batch."""
         self.vouched = 0, self.tree.root()
@@ -134,7 +133,6 @@ class Reader:
                             self._damaged(f"the header promised {promised} events")
                         if not self._signed:
                             self._damaged("the header's checkpoint is missing before this one")
-                        self.ended = True
                         yield self._take()
                         self._nothing_more()
                         return

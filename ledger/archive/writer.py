@@ -25,6 +25,8 @@ from ledger.store import Database, Tx, leaves, seals, stream
 from ledger.store.stream import SEQ
 
 LEVEL = 3
+_FIRST = 4_096
+"""Bytes, more than the first frame of a followed export has: a header and a mark."""
 
 Progress = Callable[[int], object]
 
@@ -93,19 +95,19 @@ class Follow:
         self._last: tuple[int, bytes] | None = None  # the newest event of the file, and the hash of its leaf
         self._file = path.open("ab")
         try:
-            self._begin(path)
+            self._begin()
         except BaseException:
             self._file.close()
             raise
 
-    def _begin(self, path: Path) -> None:
+    def _begin(self) -> None:
         try:
             flock(self._file, LOCK_EX | LOCK_NB)
         except BlockingIOError:
-            raise InvalidInput("-o", str(path), "is being followed into by another export") from None
+            raise InvalidInput("-o", str(self._path), "is being followed into by another export") from None
         except OSError:  # a file system without locks
             pass
-        if not self._resume(path):
+        if not self._resume():
             with self._database.read() as tx:
                 now = rfc3339(tx.clock())
             head = {"format": FORMAT, "schema": SCHEMA, "events": None, "checkpoint": None, "exportedAt": now}
@@ -146,13 +148,10 @@ class Follow:
         cursor = found.cursor() if found.seqs else self._cursor
         return Part(found.data, leaf_hashes(found.data)), found.seqs, cursor
 
-    def _resume(self, path: Path) -> bool:
-        size = _whole_frames(path)
-        if not size and path.stat().st_size:
-            raise InvalidInput(
-                "-o", str(path), "holds something else than an export; follow into another file"
-            )
+    def _resume(self) -> bool:
+        path, size = self._path, _whole_frames(self._path)
         if not size:
+            self._file.truncate(0)
             return False
         with path.open("rb") as source:
             reader = Reader(str(path), Beginning(source, size))
@@ -169,8 +168,7 @@ class Follow:
             sealed_events, cursor = seals.end(tx)
             if sealed_events == self._pen.tree.size:  # of an imported ledger that may be behind its last leaf
                 self._cursor = cursor
-        with path.open("r+b") as target:
-            target.truncate(size)
+        self._file.truncate(size)
         return True
 
     def _same_ledger(self, tx: Tx) -> Cursor:
@@ -212,7 +210,11 @@ class Follow:
 
 
 def _whole_frames(path: Path) -> int:
-    """How many bytes of the file are whole frames: not the one that its writer was killed in."""
+    """How many bytes of the file are whole frames: not the one that its writer was killed in.
+
+    What is damaged, or nothing of ours, is not taken for that: it may be all that is left of what it holds. Raises InvalidInput,
+    Damaged.
+    """
     end = 0
     with path.open("rb") as source:
         while True:
@@ -223,11 +225,24 @@ def _whole_frames(path: Path) -> int:
                 while not frame.eof and (data := source.read(1 << 14)):
                     read += len(data)
                     frame.decompress(data)
-            except zstandard.ZstdError:
-                return end
+            except zstandard.ZstdError as error:
+                if end:
+                    raise Damaged(
+                        str(path), f"behind byte {end}", f"{error}; follow into another file"
+                    ) from None
+                raise _no_export(path) from None
             if not frame.eof:
-                return end
+                break
             end += read - len(frame.unused_data)
+        source.seek(end)
+        begun = source.read(len(zstandard.FRAME_HEADER))
+        if not end and (read > _FIRST or not zstandard.FRAME_HEADER.startswith(begun)):
+            raise _no_export(path)
+        return end
+
+
+def _no_export(path: Path) -> InvalidInput:
+    return InvalidInput("-o", str(path), "is there already, and is no export: follow into another file")
 
 
 class _Pen:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from ledger import pools
-from ledger.addresses import sort_key
+from ledger.addresses import to_int
 from ledger.audit.pool_then import pool_then
 from ledger.errors import PoolNotThen
 from ledger.events import Event, State
@@ -86,7 +86,7 @@ def diff(database: Database, name: str, since: datetime, until: datetime) -> Dif
                 specs.append(None)
         moved = [Change(old, new) for old, new in history.changed(tx, row.id, since, until)]
     changes = [change for change in moved if _differs(change)]
-    changes.sort(key=lambda change: sort_key(change.after.ip or ""))
+    changes.sort(key=lambda change: to_int(change.after.ip or ""))
     return Diff(specs[0], specs[1], tuple(changes), len(moved) - len(changes))
 
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from ledger import verify as truth
-from ledger.addresses import sort_key
+from ledger.addresses import to_int
 from ledger.events import Event, State, rfc3339
 from ledger.evidence import FAILURES, Source
 from ledger.store import Database, follow, history
@@ -78,7 +78,7 @@ def check(database: Database, now: datetime, *, ended: Ended | None = None) -> C
                 )
                 if now_is is not None and now_is.version == event.version:  # else it moved on while we asked
                     suspects.append(Suspect(now_is, why))
-    suspects.sort(key=lambda suspect: (suspect.event.pool, sort_key(suspect.event.ip or "")))
+    suspects.sort(key=lambda suspect: (suspect.event.pool, to_int(suspect.event.ip or "")))
     return CheckReport(tuple(findings), tuple(suspects), len(holding))
 
 

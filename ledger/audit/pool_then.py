@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from ledger import pools
-from ledger.addresses import sort_key
+from ledger.addresses import to_int
 from ledger.audit.names import known_pool
 from ledger.errors import PoolNotThen
 from ledger.events import Event, Kind, State, rfc3339
@@ -52,7 +52,7 @@ def pool_at(database: Database, name: str, at: datetime, *, free: bool = False) 
     with database.read() as tx:
         row, event = pool_then(tx, name, at)
         found = history.pool_at(tx, row.id, at, used_only=not free)
-    found.sort(key=lambda each: sort_key(each.ip or ""))
+    found.sort(key=lambda each: to_int(each.ip or ""))
     return PoolThen(event, pools.from_spec(name, event.spec), at, tuple(found))
 
 

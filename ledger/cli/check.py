@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from ledger.audit import CheckReport
     from ledger.store import Database
 
-CLUSTER = "sync.check:against_cluster"
-"""Who asks the API server, found by name: (database, the pools' specs, kubeconfig or None) -> findings, each with
-``kind``, ``pool``, ``ip``, ``owner``, ``why`` and ``bad`` (whether the check fails by it)."""
+CHECK: Final = "sync.check"
+"""Who asks the API server, found by name at call time: this room has never heard of Kubernetes."""
 
 
 @click.command()
@@ -106,12 +105,7 @@ def _unanswered(failures: Mapping[str, int]) -> Iterator[dict[str, Any]]:
 
 
 def _against_cluster(database: Database, kubeconfig: str | None) -> Iterator[dict[str, Any]]:
-    module, _, attribute = CLUSTER.partition(":")
-    try:
-        against: Any = getattr(import_module(module), attribute)
-    except ModuleNotFoundError as error:
-        raise click.ClickException(f"--against-cluster is not part of this installation: {error}") from error
-    for found in against(database, kubeconfig):
+    for found in import_module(CHECK).against_cluster(database, kubeconfig):
         yield _row(str(found.kind), found.pool, found.ip, found.owner, found.why, bad=found.bad)
 
 

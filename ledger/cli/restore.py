@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -65,6 +65,7 @@ def _from(invocation: Invocation, dry_run: bool, kubeconfig: str | None) -> int:
     from ledger.adoption.perform import perform
     from ledger.adoption.verdict import Verdict, row_of
     from ledger.adoption.wanted import wanted
+    from ledger.cli.events import owner
     from ledger.cli.output import Column
     from ledger.follow import holders
 
@@ -104,7 +105,7 @@ def _from(invocation: Invocation, dry_run: bool, kubeconfig: str | None) -> int:
         Column("VERDICT", "verdict"),
         Column("ADDRESS", "ip"),
         Column("POOL", "pool"),
-        Column("OWNER", _owner),
+        Column("OWNER", owner),
         Column("FROM", "origin"),
         Column("WHY", "why"),
     ]
@@ -139,7 +140,3 @@ def _to(invocation: Invocation, dry_run: bool, kubeconfig: str | None) -> int:
     columns = [Column("POOL", "pool"), Column("RESULT", "result"), Column("WHY", "why")]
     invocation.printer.rows(rows, columns, fields=("pool", "result", "why"))
     return 1 if any(each.became in ("differs", "refused") for each in written) else 0
-
-
-def _owner(row: Any) -> str | None:
-    return f"{row['namespace']}/{row['pod']}" if row.get("namespace") and row.get("pod") else None

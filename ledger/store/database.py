@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 import time
@@ -94,10 +95,6 @@ class Database:
                     raise InvalidInput("database URL", self.label, f"cannot be used: {why}")
         except exc.ArgumentError:  # a port in the query that is no number, a plugin, …
             raise InvalidInput("database URL", self.label, f"cannot be used; {HINT}") from None
-
-    @property
-    def dialect(self) -> str:
-        return "sqlite" if self.sqlite else "postgresql"
 
     @property
     def label(self) -> str:
@@ -316,7 +313,7 @@ def _sqlite_engine(url: URL, path: Path) -> Engine:
         connect_args={"timeout": LOCK_TIMEOUT_MS / 1000, "check_same_thread": False, "isolation_level": None},
         pool_size=8,
         poolclass=sa.QueuePool,
-        json_serializer=_json,
+        json_serializer=json_text,
     )
 
     @event.listens_for(engine, "do_connect")
@@ -381,7 +378,7 @@ def _postgresql_engine(
         pool_use_lifo=True,  # the connection whose server process has its caches warm
         pool_timeout=LOCK_TIMEOUT_MS / 1000,
         native_inet_types=False,  # addresses as text: decoding to ipaddress objects costs more than the query
-        json_serializer=_json,
+        json_serializer=json_text,
         # Whatever the database has for a default: who waited for a row's lock goes on with what was committed meanwhile
         isolation_level="AUTOCOMMIT" if autocommit else "READ COMMITTED",
     )
@@ -421,7 +418,6 @@ def _said(cause: BaseException | None) -> str:
     return str(cause).strip().partition("\n")[0] or type(cause).__name__
 
 
-def _json(value: Any) -> str:
-    import json
-
+def json_text(value: Any) -> str:
+    """A value as a column of JSON takes it."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))

@@ -33,10 +33,8 @@ def turns(tx: Tx, limit: int = 1) -> list[Fence]:
     return [Fence(row.raised, row.at, row.reason, row.actor) for row in tx.execute(query)]
 
 
-def turn(tx: Tx, *, raised: bool, reason: str, actor: str) -> Fence:
-    at = tx.clock()
-    tx.execute(sa.insert(fence).values(raised=raised, at=at, reason=reason, actor=actor))
-    return Fence(raised, at, reason, actor)
+def turn(tx: Tx, *, raised: bool, reason: str, actor: str) -> None:
+    tx.execute(sa.insert(fence).values(raised=raised, at=tx.clock(), reason=reason, actor=actor))
 
 
 def lift_alone(tx: Tx) -> None:

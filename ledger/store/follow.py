@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import sqlalchemy as sa
 
-from ledger.events import Attachment, Event, Kind, Owner, State
+from ledger.events import Attachment, Cursor, Event, Kind, Owner, State
 from ledger.schema import address, ledger, pool
 from ledger.store.database import Database, Tx
 from ledger.store.rows import _address_row
@@ -23,6 +23,11 @@ def oldest_open(tx: Tx) -> int:
         return 0
     query = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text"
     return int(tx.connection.exec_driver_sql(query).scalar_one())
+
+
+def from_here(tx: Tx) -> Cursor:
+    """Where to follow from after this snapshot: what is over is in it, what is not comes by the cursor; some may come again."""
+    return Cursor(0, newest_seq(tx)) if tx.sqlite else Cursor(oldest_open(tx) - 1, 2**63 - 1)
 
 
 def newest_begun(database: Database) -> int:

@@ -6,7 +6,7 @@ whole pool is ``max(version) GROUP BY`` joined back. ``max(seq) WHERE at <= T`` 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from ledger.errors import LedgerCorrupt
 from ledger.events import Attachment, Cursor, Event, Kind, Owner, State
 from ledger.schema import Instant, Ip, address, ledger, pool
+from ledger.store import follow
 from ledger.store.database import Tx
 from ledger.store.rows import AddressRow, PoolRow, _address_row, _pool_row
 
@@ -157,9 +158,8 @@ class Wanted:
 
 def events(tx: Tx, wanted: Wanted) -> Iterator[Event]:
     """The events, oldest first (in order of their positions), fetched as they are read."""
-    query = _filtered(wanted)
     if wanted.limit is None:
-        query = query.order_by(ledger.c.seq)
+        query = _EVENTS.where(*_conditions(wanted)).order_by(ledger.c.seq)
         return _few(tx, query) if wanted.namespace and wanted.pod else _stream(tx, query)
     if wanted.ip is not None:
         # Else the planner may walk the whole ledger back, hoping to meet the address soon.
@@ -183,10 +183,6 @@ def _few(tx: Tx, query: sa.Select[Any]) -> Iterator[Event]:
         yield from _stream(tx, query.where(ledger.c.seq > page[-1].seq))
 
 
-def _filtered(wanted: Wanted) -> sa.Select[Any]:
-    return _EVENTS.where(*_conditions(wanted))
-
-
 def _conditions(wanted: Wanted) -> list[sa.ColumnElement[bool]]:
     c = ledger.c
     found: list[sa.ColumnElement[bool]] = []
@@ -206,7 +202,7 @@ def _conditions(wanted: Wanted) -> list[sa.ColumnElement[bool]]:
     return found
 
 
-def by_seq(tx: Tx, seqs: Sequence[int]) -> dict[int, Event]:
+def by_seq(tx: Tx, seqs: Collection[int]) -> dict[int, Event]:
     """The events of these few positions that there are."""
     return {row.seq: _event(row) for row in tx.execute(_EVENTS.where(ledger.c.seq.in_(seqs)))}
 
@@ -214,15 +210,7 @@ def by_seq(tx: Tx, seqs: Sequence[int]) -> dict[int, Event]:
 def last(tx: Tx, count: int) -> tuple[list[Event], Cursor]:
     """The newest events, oldest first; and where to follow from. What follows may repeat some of them: compare positions."""
     found = [_event(row) for row in tx.execute(_EVENTS.order_by(ledger.c.seq.desc()).limit(count))]
-    if tx.sqlite:
-        cursor = Cursor(0, tx.execute(sa.select(sa.func.max(ledger.c.seq))).scalar() or 0)
-    else:
-        # Everything below xmin is over and in this snapshot; what is not comes by the cursor.
-        xmin = tx.connection.exec_driver_sql(
-            "SELECT pg_snapshot_xmin(pg_current_snapshot())::text"
-        ).scalar_one()
-        cursor = Cursor(int(xmin) - 1, 2**63 - 1)
-    return found[::-1], cursor
+    return found[::-1], follow.from_here(tx)
 
 
 # A whole pool -----------------------------------------------------------------------------------
@@ -312,7 +300,7 @@ def _recent(tx: Tx, pool_id: int, at: datetime) -> sa.Select[Any]:
 
 def _position(tx: Tx, at: datetime) -> int:
     """About the last position before a moment: times rise with positions, or nearly."""
-    low, high = 0, tx.execute(sa.select(sa.func.max(ledger.c.seq))).scalar() or 0
+    low, high = 0, follow.newest_seq(tx)
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if _moment_of(tx, middle) <= at else (low, middle - 1)
@@ -370,8 +358,8 @@ def first_of_pool(tx: Tx, pool_id: int) -> datetime | None:
 
 def moment_back(tx: Tx, events: int) -> datetime | None:
     """When about so many events ago was; None in an empty ledger."""
-    newest = tx.execute(sa.select(sa.func.max(ledger.c.seq))).scalar()
-    return None if newest is None else _moment_of(tx, newest - events)
+    newest = follow.newest_seq(tx)
+    return _moment_of(tx, newest - events) if newest else None
 
 
 def usage_changes(tx: Tx, pool_id: int, since: datetime, until: datetime, buckets: int) -> dict[int, int]:

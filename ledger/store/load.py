@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ledger.schema import address, ledger, pool, seal
-from ledger.store.database import Tx
+from ledger.store.database import Tx, json_text
 from ledger.store.rows import Place
 from ledger.store.stream import COPY_NULL, ROW, Row
 
@@ -115,12 +114,8 @@ def _columns(rows: Sequence[Row], pools: Mapping[str, int]) -> list[Sequence[Any
         if None in of[name]:  # an attachment's text may be empty, which a leaf shows as null
             pairs = zip(of[name], of["ip"], strict=True)
             of[name] = [None if ip is None else text or "" for text, ip in pairs]
-    of["spec"] = [None if spec is None else _json(spec) for spec in of["spec"]]
+    of["spec"] = [None if spec is None else json_text(spec) for spec in of["spec"]]
     return list(of.values())
-
-
-def _json(spec: Any) -> str:
-    return json.dumps(spec, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def _copied(column: Sequence[Any]) -> Sequence[str]:

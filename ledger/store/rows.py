@@ -177,9 +177,10 @@ def find_attachment(tx: Tx, attachment: Attachment) -> list[AddressRow]:
     return [_address_row(row) for row in tx.execute(query)]
 
 
-def find_address(tx: Tx, pool_id: int, ip: str, *, lock: bool) -> AddressRow | None:
+def find_address(tx: Tx, pool_id: int, ip: str) -> AddressRow | None:
+    """One address, locked."""
     query = sa.select(address).where(address.c.pool_id == pool_id, address.c.ip == ip)
-    row = tx.execute(query.with_for_update() if lock else query).first()
+    row = tx.execute(query.with_for_update()).first()
     return _address_row(row) if row else None
 
 
@@ -352,11 +353,10 @@ _MATERIALISE = """
 """
 
 
-def list_places(tx: Tx, pool_id: int) -> list[tuple[Place, State]]:
+def list_places(tx: Tx, pool_id: int) -> list[Place]:
     """Every row of a pool, unlocked."""
-    query = sa.select(address.c.ip, address.c.family, address.c.sub, address.c.rnd, address.c.state)
-    rows = tx.execute(query.where(address.c.pool_id == pool_id))
-    return [(Place(ip, family, ordinal, rnd), State(state)) for ip, family, ordinal, rnd, state in rows]
+    query = sa.select(address.c.ip, address.c.family, address.c.sub, address.c.rnd)
+    return [Place(*row) for row in tx.execute(query.where(address.c.pool_id == pool_id))]
 
 
 def lock_addresses(tx: Tx, pool_id: int, ips: Sequence[str]) -> list[AddressRow]:

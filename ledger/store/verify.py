@@ -18,7 +18,7 @@ from ledger.errors import InvalidInput, LedgerCorrupt
 from ledger.events import Event, State
 from ledger.schema import address, ledger, pool, sub
 from ledger.store.database import Tx
-from ledger.store.history import _EVENTS, _LEDGER_AND_POOL, _POOL_NAME, _event, rows_of
+from ledger.store.history import _EVENTS, _LEDGER_AND_POOL, _POOL_NAME, _event, by_seq, rows_of
 
 HOLDER = ("namespace", "pod", "pod_uid", "container_id", "if_name", "network", "node")
 """What an address and its newest event have in common besides version, state, time, owner and until."""
@@ -60,7 +60,7 @@ def totals(tx: Tx) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Events that are alike: kind, the state before (None: the first of its stream) and after, and how many."""
+    """Events that are alike: kind, the state before (None: the first of its stream) and after."""
 
     kind: str
     before: str | None
@@ -68,7 +68,6 @@ class Step:
     same_owner: bool
     has_until: bool
     back: bool
-    count: int
 
 
 # Eight bytes stand for the seven texts of a holder, hashed one by one: a whole row takes twice as long. A null is no text. The
@@ -83,7 +82,7 @@ _SIDE = f"""
 """  # noqa: S608 - constants only
 _PG_STEPS = f"""
     SELECT l.kind, p.state, l.state, l.kind IN ('Allocated', 'Adopted') OR p.holder IS NULL OR l.holder = p.holder, l.ends,
-           coalesce(l.at < p.at, false), count(*)
+           coalesce(l.at < p.at, false)
     FROM ({_SIDE.format(version="version")}) AS l
          LEFT JOIN ({_SIDE.format(version="version + 1")}) AS p USING (pool_id, ip, version)
     GROUP BY 1, 2, 3, 4, 5, 6
@@ -94,7 +93,7 @@ def steps(tx: Tx) -> list[Step]:
     """Every way in which an address went from one event to the next."""
     if tx.sqlite:
         columns, source = _steps()
-        query = sa.select(*columns, sa.func.count()).select_from(source).where(_OF_ADDRESS)
+        query = sa.select(*columns).select_from(source).where(_OF_ADDRESS)
         found = tx.execute(query.group_by(*columns))
     else:
         # PostgreSQL takes a hash of three columns for no better than one of them, and would rather sort the whole ledger
@@ -102,7 +101,7 @@ def steps(tx: Tx) -> list[Step]:
         tx.connection.exec_driver_sql("SET LOCAL enable_mergejoin = off")
         found = tx.connection.exec_driver_sql(_PG_STEPS)
         tx.connection.exec_driver_sql("SET LOCAL enable_mergejoin = on")
-    return [Step(k, b, a, bool(same), bool(until), bool(back), n) for k, b, a, same, until, back, n in found]
+    return [Step(k, b, a, bool(same), bool(until), bool(back)) for k, b, a, same, until, back in found]
 
 
 def events_of_step(tx: Tx, step: Step, limit: int) -> list[tuple[int, int, str, str]]:
@@ -458,7 +457,7 @@ def superseded(tx: Tx, limit: int) -> list[tuple[Event, Event]]:
         sa.select(pairs.c.mine, pairs.c.seen).where(pairs.c.seen.is_not(None)).limit(limit)
     ).all()
     seqs = {seq for pair in found for seq in pair}
-    events = {row.seq: _event(row) for row in tx.execute(_EVENTS.where(ledger.c.seq.in_(seqs)))}
+    events = by_seq(tx, seqs)
     return [(events[a], events[b]) for a, b in found]
 
 

@@ -205,7 +205,7 @@ queue, attachment = DelQueue(folder), Attachment("c1", "eth0", "podnet")
 steps = 0
 def step(frame, event, _):
     global steps
-    if event == "c_call" and frame.f_code.co_filename.endswith(("delqueue.py", "pathlib.py", "json/__init__.py")):
+    if event == "c_call" and frame.f_code.co_filename.endswith(("delqueue.py", "files.py", "pathlib.py", "json/__init__.py")):
         steps += 1
         if steps == at:
             os.kill(os.getpid(), signal.SIGKILL)

@@ -10,8 +10,6 @@ import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-PODS_OF = "ns/"
-
 
 @dataclass
 class Address:

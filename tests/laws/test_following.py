@@ -135,7 +135,7 @@ def test_the_cursor_misses_nothing_and_a_sequence_does(db_url: str) -> None:
         Book(database, actor="test").apply_pool(POOL)
         readers = [Reader(step) for step in (by_cursor(database), by_cursor(database), by_seq(database))]
         ended = threading.Event()
-        slow = 3 if database.dialect == "postgresql" else 1
+        slow = 1 if database.sqlite else 3
         writers = [
             *(threading.Thread(target=churn, args=(database, f"quick-{n}", ended)) for n in range(3)),
             *(threading.Thread(target=dawdle, args=(database, f"slow-{n}", ended)) for n in range(slow)),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ledger.claims import Node
 from ledger.errors import InvalidPool
-from ledger.pools import PoolSpec, from_object, from_spec, overlap, parse, same
+from ledger.pools import API_VERSION, KIND, PoolSpec, from_object, from_spec, overlap, parse, same
 
 EXAMPLE = """
 {"apiVersion": "ipam.k8s.io/v1alpha1", "kind": "IPPool", "metadata": {"name": "ippool"},
@@ -537,7 +537,8 @@ def test_a_pool_at_all_its_limits_is_read_in_no_time() -> None:
         for n in range(64)
     ]
     static = {"ns": {f"pod-{n}": f"10.{n % 64}.{n // 64}.77" for n in range(8192)}}
-    text = json.dumps(pool(*subs, staticReservations=static).to_object())
+    spec = {"ipPoolSubs": subs, "staticReservations": static}
+    text = json.dumps({"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": "large"}, "spec": spec})
     start = time.perf_counter()
     [found] = parse(text, "large.json")
     assert found.capacity == 64 * (65536 - 3 - 256 * 12)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -22,22 +24,48 @@ from ledger.store import Database, seals
 from ledger.verify import Check, verify
 from tests.ledger.tamper import tamper
 from tests.ledger.test_seal import KEY, POOL, write
+from tests.servers.postgres import PostgresServer
 
 
-@pytest.fixture
-def database(db_url: str) -> Iterator[Database]:
+def fill(url: str) -> None:
     """A ledger of 602 events: 600 sealed under two checkpoints, two that came later."""
-    database = Database(db_url)
-    book = Book(database, actor="test")
-    book.apply_pool(pools.from_object(POOL))
-    sealer = Sealer(database, key=KEY)
-    write(book, 0, 299)
-    sealer.seal()
-    write(book, 299, 300)
-    sealer.seal()
-    write(book, 599, 2)
-    yield database
-    database.close()
+    with closing(Database(url)) as database:
+        book = Book(database, actor="test")
+        book.apply_pool(pools.from_object(POOL))
+        sealer = Sealer(database, key=KEY)
+        write(book, 0, 299)
+        sealer.seal()
+        write(book, 299, 300)
+        sealer.seal()
+        write(book, 599, 2)
+
+
+@pytest.fixture(scope="session")
+def filled_sqlite(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("filled") / "ledger.db"
+    shutil.copyfile(migrated_sqlite, file)
+    fill(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture(scope="session")
+def filled_template(postgres: PostgresServer, migrated_template: str) -> str:
+    fill(postgres.create_database("filled", template=migrated_template))
+    return "filled"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """A copy of what ``fill`` made."""
+    if request.param == "sqlite":
+        file = tmp_path / "ledger.db"
+        shutil.copyfile(request.getfixturevalue("filled_sqlite"), file)
+        url = f"sqlite:///{file}"
+    else:
+        template = request.getfixturevalue("filled_template")
+        url = request.getfixturevalue("fresh_postgres")(template)
+    with closing(Database(url)) as database:
+        yield database
 
 
 def found(database: Database, *keys: SignerKey, outside: OutsideFile | None = None) -> list[str]:

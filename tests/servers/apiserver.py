@@ -51,7 +51,7 @@ class ApiError(Exception):
 
 
 class ControlPlane:
-    """``start`` · ``stop`` · ``kill9_apiserver`` · ``restart_apiserver`` · ``kubectl`` · ``request`` · ``token``."""
+    """``start`` · ``stop`` · ``kill9_apiserver`` · ``start_apiserver`` · ``kubectl`` · ``request`` · ``token``."""
 
     def __init__(self, programs: Programs, keeper: Keeper, *, audit: bool = False) -> None:
         """``audit``: note every request, for ``audited``."""
@@ -141,10 +141,6 @@ class ControlPlane:
     def kill9_apiserver(self) -> None:
         """Every connection and every watch is cut at once."""
         self.apiserver.kill9()
-
-    def restart_apiserver(self) -> None:
-        self.apiserver.kill9()
-        self.start_apiserver()
 
     def close(self) -> None:
         for process in (self.controllers, self.apiserver, self.etcd):

@@ -24,6 +24,8 @@ def test_postgres_killed_in_mid_transaction_keeps_what_was_committed(postgres_se
     """kill -9 of every process of the server, then recovery: the committed row is there, the open one is not."""
     name = "postgres"
     with postgres_server.connect(name) as db:
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            assert db.execute(f"SHOW {setting}").fetchone() == ("on",)
         db.execute("CREATE TABLE witness (word text)")
         db.execute("INSERT INTO witness VALUES ('committed')")
     open_transaction = postgres_server.connect(name, autocommit=False)
@@ -57,12 +59,6 @@ def test_postgres_restarts_at_the_same_place(postgres_server: PostgresServer) ->
     with engine.connect() as db:
         assert db.scalar(text("SELECT pg_postmaster_start_time()")) > first
     engine.dispose()
-
-
-def test_postgres_tells_the_truth_about_the_disk(postgres: PostgresServer) -> None:
-    with postgres.connect() as db:
-        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
-            assert db.execute(f"SHOW {setting}").fetchone() == ("on",)
 
 
 def test_a_fresh_database_belongs_to_no_superuser(empty_postgres_url: str) -> None:

@@ -207,4 +207,4 @@ def wait_for(what: Callable[[], Any], *, seconds: float = 60.0, why: str = "") -
             return found
         if time.monotonic() > until:
             raise failed or AssertionError(f"not within {seconds} s: {why or what}")
-        time.sleep(0.02)
+        time.sleep(0.1)

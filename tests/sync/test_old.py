@@ -57,9 +57,8 @@ def both(cluster: ControlPlane) -> Iterator[list[dict[str, Any]]]:
 
 
 def test_whereabouts_in_a_cluster_is_what_kubectl_prints(
-    cluster: ControlPlane, both: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    cluster: ControlPlane, both: list[dict[str, Any]]
 ) -> None:
-    monkeypatch.setattr("sync.old.PAGE", 1)
     reading = whereabouts.read(old.read("whereabouts", str(cluster.kubeconfig)), Unsaid("net1"))
     assert reading.problems == []
     assert [line.partition(" ")[0] for line in page(reading)] == [

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zstandard
 
-from ledger.archive.reader import check_file
+from ledger.archive.reader import Damaged, check_file
 from ledger.archive.transfer import import_file
 from ledger.archive.writer import Follow
 from ledger.book import Book
@@ -83,6 +84,49 @@ def test_a_followed_export_cut_anywhere_holds_what_its_last_mark_vouches_for(
         assert (check_file(cut).events, check_file(cut).note) == (sizes[-1][1], None)
 
 
+def test_a_followed_export_that_was_killed_as_it_began_begins_anew(sqlite: Database, tmp_path: Path) -> None:
+    file = tmp_path / "followed.zst"
+    Follow(sqlite, file).close()
+    first = file.read_bytes()
+    for end in (0, 3, len(first) // 2, len(first) - 1):
+        file.write_bytes(first[:end])
+        follow = Follow(sqlite, file)
+        follow.step()
+        follow.close()
+        assert (check_file(file).events, check_file(file).note) == (len(tree(sqlite)), None)
+
+
+def _unfinished() -> bytes:
+    """The beginning of somebody's compressed file."""
+    return zstandard.compress(os.urandom(100_000))[:50_000]
+
+
+@pytest.mark.parametrize(
+    "content", [b"m", b"somebody's notes", _unfinished()], ids=["m", "notes", "unfinished"]
+)
+def test_a_file_that_is_no_export_is_left_alone(sqlite: Database, tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "notes"
+    file.write_bytes(content)
+    with pytest.raises(InvalidInput, match="is no export"):
+        Follow(sqlite, file)
+    assert file.read_bytes() == content
+
+
+def test_a_followed_export_that_was_damaged_is_not_cut_there(sqlite: Database, tmp_path: Path) -> None:
+    """What stands behind may be nowhere else."""
+    file = tmp_path / "followed.zst"
+    follow = Follow(sqlite, file)
+    first = file.stat().st_size
+    follow.step()
+    follow.close()
+    content = bytearray(file.read_bytes())
+    content[(first + len(content)) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(Damaged, match=f"cut or changed behind byte {first}"):
+        Follow(sqlite, file)
+    assert file.read_bytes() == content
+
+
 def test_a_file_that_follows_another_ledger_is_left_alone(
     sqlite: Database, empty: Callable[[], Database], tmp_path: Path
 ) -> None:
@@ -96,15 +140,6 @@ def test_a_file_that_follows_another_ledger_is_left_alone(
         Follow(other, file)
     with pytest.raises(InvalidInput, match="holds a finished export"):
         Follow(sqlite, written(sqlite, tmp_path / "finished.zst"))
-
-
-@pytest.mark.parametrize("content", [b"somebody's notes\n", b"\x28\xb5\x2f"])
-def test_a_file_of_something_else_is_left_alone(sqlite: Database, tmp_path: Path, content: bytes) -> None:
-    file = tmp_path / "notes.txt"
-    file.write_bytes(content)
-    with pytest.raises(InvalidInput, match="something else than an export"):
-        Follow(sqlite, file)
-    assert file.read_bytes() == content
 
 
 @pytest.mark.parametrize("number", [1, 2**53, 2**64])

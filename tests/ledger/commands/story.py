@@ -23,7 +23,6 @@ STORY = """
     10:07 p 10.8.0.4 Released until=10:08
 """
 DAY = "2024-11-24T"
-FORMATS = ("json", "jsonl", "yaml", "csv")
 EVENT_KEYS = [
     "seq", "at", "kind", "pool", "ip", "version", "state", "namespace", "pod", "podUID", "containerID", "ifName",
     "network", "node", "until", "reason", "actor",

@@ -113,13 +113,6 @@ def test_check_suspects_an_address_whose_pod_was_seen_since_with_another_uid(tol
     assert "got 10.10.0.1 of pool 'r' with another UID (new)" in suspect["why"]
 
 
-def test_check_says_that_the_part_which_asks_a_cluster_is_missing(
-    told: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ledger.cli.check.CLUSTER", "tests.no_such_module:against")
-    assert "not part of this installation" in told("check", "--against-cluster", status=1).err
-
-
 def test_questions_go_to_the_replica_and_writes_do_not(told: Cli, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'replica.db'}"
     replica = {"IPAM_LEDGER_READ_DB": url}
