@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.types import TypeDecorator, UserDefinedType
 
+from ledger.errors import LedgerCorrupt
 from ledger.events import parse_rfc3339, rfc3339
 
 HEAD = "0002"
@@ -42,7 +43,10 @@ class Instant(TypeDecorator[datetime]):
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:
         if value is None:
             return None
-        return value.astimezone(UTC) if isinstance(value, datetime) else parse_rfc3339(value)
+        try:
+            return value.astimezone(UTC) if isinstance(value, datetime) else parse_rfc3339(value)
+        except (ValueError, TypeError):  # SQLite stores anything
+            raise LedgerCorrupt(f"a stored time is {value!r:.60}; run `ipam-ledger verify`") from None
 
 
 class Xid8(UserDefinedType[int]):

@@ -170,8 +170,6 @@ class Database:
             raise LockTimeout(f"no free connection to {self.label} in time") from error
         except UnicodeEncodeError as error:
             raise InvalidRequest("text", ascii(error.object), "cannot be stored") from error
-        except (ValueError, TypeError, ArithmeticError) as error:
-            raise self._unreadable(error) from error
         except Exception as error:  # perhaps of psycopg, which bulk work goes to: known by its code, for who uses SQLite has none
             if self.sqlite or getattr(error, "sqlstate", None) is None:
                 raise
@@ -190,11 +188,6 @@ class Database:
                 raise DatabaseAway(f"{self.label} cannot be used: {error}") from error
             yield connection
 
-    def _unreadable(self, error: Exception) -> LedgerCorrupt:
-        """A stored value is none that we could have written: a moment, a state, a spec."""
-        why = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
-        return LedgerCorrupt(f"a value of {self.label} cannot be read ({why}); run `ipam-ledger verify`")
-
     def _in_our_words(self, error: Exception, cause: BaseException | None) -> Exception:
         if isinstance(cause, sqlite3.Error):
             name = getattr(cause, "sqlite_errorname", "")
@@ -207,7 +200,7 @@ class Database:
             if name == "SQLITE_ERROR":  # the statement does not fit: all ours fit our own schema
                 return self._other_schema(cause)
             if not name and isinstance(cause, sqlite3.OperationalError):  # of its Python side: no UTF-8
-                return self._unreadable(cause)
+                return LedgerCorrupt(f"a stored text cannot be read ({cause}); run `ipam-ledger verify`")
             return error
         sqlstate = getattr(cause, "sqlstate", None)
         if sqlstate in _RACE:
@@ -314,6 +307,7 @@ def _sqlite_engine(url: URL, path: Path) -> Engine:
         pool_size=8,
         poolclass=sa.QueuePool,
         json_serializer=json_text,
+        json_deserializer=_stored_json,
     )
 
     @event.listens_for(engine, "do_connect")
@@ -411,6 +405,14 @@ def _postgresql_engine(
             connection.read_only = None
 
     return engine
+
+
+def _stored_json(text: str) -> Any:
+    """A stored spec; PostgreSQL's are JSON, SQLite stores anything."""
+    try:
+        return json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        raise LedgerCorrupt(f"a stored spec is {text!r:.60}; run `ipam-ledger verify`") from None
 
 
 def _said(cause: BaseException | None) -> str:

@@ -109,8 +109,6 @@ def test_an_answer_that_cannot_be_written_is_said_and_the_database_is_not_blamed
         ("UPDATE ledger SET version = 'x' WHERE ip = '10.8.0.1'", "diff p --from 2020-01-01T00:00:00Z"),
         ("UPDATE ledger SET pod = CAST(x'ff' AS text)", "history"),
         ("UPDATE ledger SET spec = 'x' WHERE spec IS NOT NULL", "tail"),
-        ("UPDATE address SET ip = 'x' WHERE ip = '10.8.0.1'", "check"),
-        ("UPDATE pool SET version = 'x'", "pool delete q"),
         ("INSERT INTO fence (raised, at, reason, actor) VALUES (true, 'x', 'y', 'z')", "fence status"),
     ],
 )
