@@ -205,14 +205,16 @@ def migrate(url: str) -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _no_ledger_of_this_machine() -> Iterator[None]:
+def _no_ledger_of_this_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test reads or writes the ledger that this machine may really have."""
     kept = {
         name: os.environ.pop(name)
         for name in list(os.environ)
         if name.startswith("IPAM_LEDGER_") and name != need.CI
     }
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ledger.keys.state_folder", lambda: tmp_path_factory.getbasetemp() / "none")
+        yield
     os.environ.update(kept)
 
 
