@@ -70,23 +70,26 @@ class Step:
     back: bool
 
 
-# Eight bytes stand for the seven texts of a holder, hashed one by one: a whole row takes twice as long. A null is no text. The
-# volatile clock keeps each side from being flattened into the join, which then would carry the texts.
+# Eight bytes stand for the seven texts of a holder, hashed one by one: a whole row takes twice as long. A null is no text. Who
+# names an owner is not compared. The volatile clock keeps each side from being flattened into the join, which then would carry
+# the texts.
 _HOLDER = " # ".join(
     f'coalesce(hashtextextended({name} COLLATE "C", {place}), {place})' for place, name in enumerate(HOLDER)
 )
-_SIDE = f"""
-    SELECT pool_id, ip, {{version}} AS version, kind, state, at, until IS NOT NULL AS ends, clock_timestamp() AS fence,
-           {_HOLDER} AS holder
+_SIDE = """
+    SELECT pool_id, ip, {version} AS version, kind, state, at, until IS NOT NULL AS ends, clock_timestamp() AS fence,
+           {holder} AS holder
     FROM ledger WHERE ip IS NOT NULL
-"""  # noqa: S608 - constants only
+"""
+_AFTER = _SIDE.format(
+    version="version", holder=f"CASE WHEN kind NOT IN ('Allocated', 'Adopted') THEN {_HOLDER} END"
+)
 _PG_STEPS = f"""
-    SELECT l.kind, p.state, l.state, l.kind IN ('Allocated', 'Adopted') OR p.holder IS NULL OR l.holder = p.holder, l.ends,
+    SELECT l.kind, p.state, l.state, l.holder IS NULL OR p.holder IS NULL OR l.holder = p.holder, l.ends,
            coalesce(l.at < p.at, false)
-    FROM ({_SIDE.format(version="version")}) AS l
-         LEFT JOIN ({_SIDE.format(version="version + 1")}) AS p USING (pool_id, ip, version)
+    FROM ({_AFTER}) AS l LEFT JOIN ({_SIDE.format(version="version + 1", holder=_HOLDER)}) AS p USING (pool_id, ip, version)
     GROUP BY 1, 2, 3, 4, 5, 6
-"""  # noqa: S608
+"""  # noqa: S608 - constants only
 
 
 def steps(tx: Tx) -> list[Step]:
