@@ -294,7 +294,6 @@ class _Lines:
                             raise InvalidInput(
                                 "export", self._source, "is not an export of a ledger: no zstd"
                             ) from None
-                        self.cut = True
                         raise Damaged(self._source, f"after line {self.number}", f"zstd: {error}") from None
                     begun = True
                     if out:
