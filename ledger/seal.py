@@ -138,7 +138,7 @@ class Sealer:
                 batches = seals.in_tiles(size, found.seqs, hashes, found.cursor)
                 try:
                     with self._database.begin() as tx:
-                        again = seals.sealed_already(tx, found.seqs)
+                        again = min(seals.sealed_among(tx, found.seqs), default=None)
                         if seals.end(tx)[0] != size:  # asked last, for another may seal in between
                             raise Conflict("another sealer was faster")
                         if again:

@@ -124,6 +124,8 @@ class Follow:
         while True:
             with self._database.read() as tx:
                 refuse_half(tx)
+                if stream.foreign(tx):
+                    raise LedgerCorrupt(f"nothing is followed here: {stream.FOREIGN}")
                 self._same_ledger(tx)
                 part, seqs, cursor = self._next(tx)
             if not part.data:

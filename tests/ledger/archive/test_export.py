@@ -56,6 +56,26 @@ def test_an_import_is_the_ledger_again(database: Database, target: Database, tmp
         assert seals.end(there)[0] == events
 
 
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_what_was_written_into_a_restored_dump_can_be_brought_over(
+    database: Database, target: Database, tmp_path: Path
+) -> None:
+    """Its server has not begun the transactions that it names: new events would stand before those that were sealed."""
+    tamper(database, "ledger", "UPDATE ledger SET xid = (xid::text::bigint + 1000000)::text::xid8")
+    tamper(database, "seal", "UPDATE seal SET xid = (xid::text::bigint + 1000000)::text::xid8")
+    book = Book(database, actor="test")
+    book.release(claim(1).attachment)
+    book.allocate(claim(7000))
+    follow = Follow(database, tmp_path / "followed.zst")
+    with pytest.raises(LedgerCorrupt, match=r"nothing is followed here.*pg_dump"):  # it would wait for ever
+        follow.step()
+    follow.close()
+    events = check_file(written(database, tmp_path / "ledger.zst")).events
+    assert replay_into(database, target, actor="test").events == events
+    assert state(target) == state(database)
+    assert wrong(target) == []
+
+
 def test_a_ledger_goes_on_after_an_import_once_the_fence_is_lifted(
     database: Database, target: Database, tmp_path: Path
 ) -> None:
