@@ -20,7 +20,7 @@ from ledger.bulk import ahead, bulk
 from ledger.catalog import refuse_half
 from ledger.errors import InvalidInput, LedgerCorrupt
 from ledger.events import Cursor, rfc3339
-from ledger.merkle import HASH, TILE, GrowingTree, leaf_hashes
+from ledger.merkle import HASH, TILE, GrowingTree, NotProven, leaf_hashes, root_at
 from ledger.store import Database, Tx, leaves, seals, stream
 from ledger.store.stream import SEQ
 
@@ -142,9 +142,12 @@ class Follow:
     def _next(self, tx: Tx) -> tuple[Part, Sequence[int], Cursor]:
         if self._behind:
             # What is sealed comes in the order of its seals: that of a ledger that was imported is not that of its xids
-            batches = seals.batches(tx, self._pen.tree.size, BATCHES)
-            if batches and batches[0].first == self._pen.tree.size:
-                return Part(*sealed(tx, batches)), batches[-1].seqs, batches[-1].cursor
+            size = self._pen.tree.size
+            batches = seals.batches(tx, size, BATCHES)
+            if batches and batches[0].first <= size:
+                data, hashes = sealed(tx, batches)
+                known = size - batches[0].first  # the file may end amid a batch
+                return Part(data[known:], hashes[known * HASH :]), batches[-1].seqs, batches[-1].cursor
             self._behind = False
         found = leaves.after(tx, self._cursor, CHUNK)
         cursor = found.cursor() if found.seqs else self._cursor
@@ -168,6 +171,8 @@ class Follow:
         with self._database.read() as tx:
             self._cursor = self._same_ledger(tx)
             sealed_events, cursor = seals.end(tx)
+            if sealed_events >= self._pen.tree.size and not self._is_beginning(tx):
+                raise self._other("its events, or their order, are not those that were sealed here")
             if sealed_events == self._pen.tree.size:  # of an imported ledger that may be behind its last leaf
                 self._cursor = cursor
         self._file.truncate(size)
@@ -183,11 +188,19 @@ class Follow:
         seq, digest = self._last
         here = leaves.hashes_around(tx, [seq])
         if here.data != [digest]:
-            raise InvalidInput(
-                "-o", str(self._path),
-                f"follows another ledger, or this one went back in time: its newest event, {seq}, is not the one here",
-            )  # fmt: skip
+            raise self._other(f"its newest event, {seq}, is not the one here")
         return here.cursor()
+
+    def _is_beginning(self, tx: Tx) -> bool:
+        """Whether what is sealed begins with what the file holds."""
+        try:
+            return root_at(self.events, seals.tiles(tx)) == self._pen.tree.root()
+        except (NotProven, IndexError):
+            return False
+
+    def _other(self, why: str) -> InvalidInput:
+        what = f"follows another ledger, or this one went back in time: {why}; follow into another file"
+        return InvalidInput("-o", str(self._path), what)
 
     def _frame(self, data: bytes) -> None:
         self._frames.append(data)

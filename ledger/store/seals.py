@@ -121,7 +121,8 @@ def add(tx: Tx, batches: Sequence[Batch], nodes: Sequence[Node]) -> None:
 
 def batches(tx: Tx, first: int, limit: int) -> list[Batch]:
     """Batches in tree order, from the one that holds leaf ``first`` or follows it."""
-    query = sa.select(seal).where(seal.c.first >= first).order_by(seal.c.first).limit(limit)
+    query = sa.select(seal).where(seal.c.first > first - TILE, seal.c.first + seal.c.count > first)
+    query = query.order_by(seal.c.first).limit(limit)
     return [_batch(row) for row in tx.execute(query)]
 
 

@@ -178,6 +178,32 @@ def test_nothing_of_an_import_is_sealed_again(sqlite: Database, target: Database
     assert (sealed.events, sealed.size) == (0, len(torn))
 
 
+def test_an_older_followed_file_goes_on_with_an_imported_ledger(
+    sqlite: Database, empty: Callable[[], Database], tmp_path: Path
+) -> None:
+    """In tree order, though that is not the order of positions, and though the file ends amid what was sealed together."""
+    torn = tree(sqlite)
+    late = torn.pop(max(n for n, line in enumerate(torn) if line.endswith(b'"version":1}')))
+    torn.insert(3, late)
+    half, target = empty(), empty()
+    for database, upto in ((half, 5), (half, 300), (target, len(torn))):
+        with Loader(database, reason="r", actor="a") as loader:
+            for part in (torn[:3], torn[3:upto]) if upto == 300 else (torn[:upto],):
+                loader.add(parse(part), leaf_hashes(part))
+            if upto != 5:  # interrupted, and gone on with from another file, whose batches are others
+                loader.finish()
+    file = tmp_path / "followed.zst"
+    for database in (half, target):
+        follow = Follow(database, file)
+        follow.step()
+        follow.close()
+    assert b"\n".join(torn) == b"\n".join(line for line in lines(file) if line.startswith(b'{"actor"'))
+    assert check_file(file).events == len(torn)
+    with pytest.raises(InvalidInput, match="or their order, are not those that were sealed here"):
+        Sealer(sqlite, key=None).seal()
+        Follow(sqlite, file)
+
+
 @pytest.fixture
 def beside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every export is checked by a process of its own, as large ones are."""
