@@ -96,6 +96,7 @@ class Follow:
         self._file = path.open("ab")
         try:
             self._begin()
+            self._stand = _stand(os.fstat(self._file.fileno()))
         except BaseException:
             self._file.close()
             raise
@@ -121,6 +122,12 @@ class Follow:
     def step(self) -> int:
         """Append what was committed since; returns how many events. Raises TryAgain like the book, and may be repeated."""
         written = 0
+        try:
+            here = _stand(self._path.stat())
+        except FileNotFoundError:
+            here = None
+        if here != self._stand:
+            raise InvalidInput("-o", str(self._path), "was moved, removed or changed by another; follow anew")
         while True:
             with self._database.read() as tx:
                 refuse_half(tx)
@@ -134,6 +141,7 @@ class Follow:
             self._cursor = cursor
             self._last = seqs[-1], part.hashes[-HASH:]
             self._mark()
+            self._stand = _stand(os.fstat(self._file.fileno()))
             written += len(part.data)
 
     def close(self) -> None:
@@ -199,7 +207,7 @@ class Follow:
             return False
 
     def _other(self, why: str) -> InvalidInput:
-        what = f"follows another ledger, or this one went back in time: {why}; follow into another file"
+        what = f"follows another ledger, or this one went back in time: {why}; keep this file, and follow into another"
         return InvalidInput("-o", str(self._path), what)
 
     def _frame(self, data: bytes) -> None:
@@ -222,6 +230,11 @@ class Follow:
         self._file.write(data)
         self._file.flush()
         os.fsync(self._file.fileno())
+
+
+def _stand(found: os.stat_result) -> tuple[int, int, int]:
+    """Which file it is, and how long: what is written into one that has no name any more is lost with the process."""
+    return found.st_dev, found.st_ino, found.st_size
 
 
 def _whole_frames(path: Path) -> int:
