@@ -204,6 +204,17 @@ def test_an_older_followed_file_goes_on_with_an_imported_ledger(
         Follow(sqlite, file)
 
 
+def test_an_import_that_asks_a_followed_export_for_a_signature_is_told_where_there_is_one(
+    sqlite: Database, tmp_path: Path
+) -> None:
+    follow = Follow(sqlite, tmp_path / "followed.zst")
+    follow.step()
+    follow.close()
+    run = Cli(f"sqlite:///{tmp_path}/new.db")
+    said = run("import", str(tmp_path / "followed.zst"), "--key", str(KEY.verifier), status=1)
+    assert "verify --checkpoint" in said.err
+
+
 @pytest.fixture
 def beside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every export is checked by a process of its own, as large ones are."""
