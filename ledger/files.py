@@ -11,17 +11,24 @@ from ledger.errors import InvalidInput
 
 
 def replace_file(path: Path, text: str, *, mode: int = 0o644) -> None:
-    """Write beside, fsync, rename, fsync the folder. Raises InvalidInput naming the path if it cannot be written."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    """Write beside, fsync, rename, fsync the folder. Raises InvalidInput naming the path if it cannot be written.
+
+    Of a link it is the file it leads to, which may be on another machine, that is written. A pipe or a device stays one.
+    """
+    real = path.resolve()
+    beside = real.with_name(f".{real.name}.{os.getpid()}.new")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():
+            path.write_text(text, encoding="utf-8")
+            return
+        real.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
         with os.fdopen(handle, "w", encoding="utf-8") as out:
             out.write(text)
             out.flush()
             os.fsync(out.fileno())
-        beside.replace(path)
-        sync(path.parent)
+        beside.replace(real)
+        sync(real.parent)
     except OSError as error:
         with suppress(OSError):
             beside.unlink()

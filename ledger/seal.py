@@ -138,7 +138,7 @@ class Sealer:
                 batches = seals.in_tiles(size, found.seqs, hashes, found.cursor)
                 try:
                     with self._database.begin() as tx:
-                        again = seals.sealed_already(tx, found.seqs)
+                        again = min(seals.sealed_among(tx, found.seqs), default=None)
                         if seals.end(tx)[0] != size:  # asked last, for another may seal in between
                             raise Conflict("another sealer was faster")
                         if again:
@@ -206,12 +206,21 @@ class Sealer:
         if key is None:
             return [head for _, head in heads]
         out = [head for origin, head in heads if origin != key.name]
-        for where, note in (("in the database", stored and stored.note), ("outside", kept)):
+        for where, note, then in (
+            ("in the database", stored and stored.note, "a new key needs a new name"),
+            (
+                "outside",
+                kept,
+                "if this key is meant to follow that one, move that checkpoint away and keep it",
+            ),
+        ):
             if note:
                 try:
                     out.append(open_checkpoint(note, key.verifier))
                 except (NotProven, InvalidInput) as error:
-                    raise LedgerCorrupt(f"the checkpoint kept {where} is not of this key: {error}") from error
+                    raise LedgerCorrupt(
+                        f"the checkpoint kept {where} is not of this key: {error}; {then}"
+                    ) from error
         return out
 
     def _sign(self, tree: GrowingTree) -> str | None:

@@ -13,10 +13,11 @@ from typing import Any
 
 from ledger import pools, walk
 from ledger.addresses import to_int, to_text
+from ledger.archive.order import BATCHES
 from ledger.checkpoint import Checkpoint
 from ledger.errors import InvalidRequest
 from ledger.events import Cursor, Kind
-from ledger.merkle import HASH, TILE, GrowingTree
+from ledger.merkle import HASH, GrowingTree
 from ledger.pools import PoolSpec, Sub
 from ledger.store import Database, Tx, fences, load, rows, seals
 from ledger.store.rows import Place
@@ -128,8 +129,13 @@ class Loader:
         """What an interrupted import has loaded must be the beginning of this one."""
         first = self._tree.size
         self._tree.extend(hashes)
-        batches = seals.batches(self._tx, first, len(hashes) // HASH // TILE + 2)
-        stored = b"".join(batch.hashes for batch in batches)
+        stored = b""
+        while len(stored) < len(hashes):  # another file may have been cut into other batches
+            at = first + len(stored) // HASH
+            batches = seals.batches(self._tx, at, BATCHES)
+            if not batches or batches[0].first > at:
+                break
+            stored += b"".join(batch.hashes for batch in batches)[(at - batches[0].first) * HASH :]
         if stored[: len(hashes)] != hashes:
             self._foreign()
 

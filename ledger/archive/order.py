@@ -1,4 +1,7 @@
-"""The ledger in tree order: what is sealed in the order of its seals, then the rest in the order in which it will be sealed."""
+"""The ledger in tree order: what is sealed in the order of its seals, then the rest in the order in which it will be sealed.
+
+Where nothing can be sealed any more (a restored pg_dump), the rest comes in the order of its positions.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import NamedTuple
 from ledger.checkpoint import claimed
 from ledger.errors import LedgerCorrupt
 from ledger.merkle import HASH, leaf_hash, leaf_hashes
-from ledger.store import Tx, leaves, seals
+from ledger.store import Tx, leaves, seals, stream
 from ledger.store.seals import Batch, StoredCheckpoint
 
 CHUNK = 16_384
@@ -40,10 +43,25 @@ def in_tree_order(tx: Tx) -> Iterator[Part]:
             data, hashes, first, note = data[cut:], hashes[cut * HASH :], first + cut, next(notes, None)
         if data:
             yield Part(data, hashes)
+    for rest in _foreign(tx) if stream.foreign(tx) else _unsealed(tx):
+        yield Part(rest, leaf_hashes(rest))
+
+
+def _unsealed(tx: Tx) -> Iterator[list[bytes]]:
     _, cursor = seals.end(tx)
     while (rest := leaves.after(tx, cursor, CHUNK, settled=False)).seqs:
-        yield Part(rest.data, leaf_hashes(rest.data))
+        yield rest.data
         cursor = rest.cursor()
+
+
+def _foreign(tx: Tx) -> Iterator[list[bytes]]:
+    """The same where the numbers of transactions say nothing: what was written here has lower ones than what was restored."""
+    seq = 0
+    while (rest := leaves.after_seq(tx, seq, CHUNK)).seqs:
+        sealed = seals.sealed_among(tx, rest.seqs)
+        if data := [leaf for seq, leaf in zip(rest.seqs, rest.data, strict=True) if seq not in sealed]:
+            yield data
+        seq = rest.seqs[-1]
 
 
 def _size(checkpoint: StoredCheckpoint) -> int:

@@ -20,7 +20,7 @@ from ledger.bulk import ahead, bulk
 from ledger.catalog import refuse_half
 from ledger.errors import InvalidInput, LedgerCorrupt
 from ledger.events import Cursor, rfc3339
-from ledger.merkle import HASH, TILE, GrowingTree, leaf_hashes
+from ledger.merkle import HASH, TILE, GrowingTree, NotProven, leaf_hashes, root_at
 from ledger.store import Database, Tx, leaves, seals, stream
 from ledger.store.stream import SEQ
 
@@ -96,6 +96,7 @@ class Follow:
         self._file = path.open("ab")
         try:
             self._begin()
+            self._stand = _stand(os.fstat(self._file.fileno()))
         except BaseException:
             self._file.close()
             raise
@@ -121,9 +122,17 @@ class Follow:
     def step(self) -> int:
         """Append what was committed since; returns how many events. Raises TryAgain like the book, and may be repeated."""
         written = 0
+        try:
+            here = _stand(self._path.stat())
+        except FileNotFoundError:
+            here = None
+        if here != self._stand:
+            raise InvalidInput("-o", str(self._path), "was moved, removed or changed by another; follow anew")
         while True:
             with self._database.read() as tx:
                 refuse_half(tx)
+                if stream.foreign(tx):
+                    raise LedgerCorrupt(f"nothing is followed here: {stream.FOREIGN}")
                 self._same_ledger(tx)
                 part, seqs, cursor = self._next(tx)
             if not part.data:
@@ -132,6 +141,7 @@ class Follow:
             self._cursor = cursor
             self._last = seqs[-1], part.hashes[-HASH:]
             self._mark()
+            self._stand = _stand(os.fstat(self._file.fileno()))
             written += len(part.data)
 
     def close(self) -> None:
@@ -140,9 +150,12 @@ class Follow:
     def _next(self, tx: Tx) -> tuple[Part, Sequence[int], Cursor]:
         if self._behind:
             # What is sealed comes in the order of its seals: that of a ledger that was imported is not that of its xids
-            batches = seals.batches(tx, self._pen.tree.size, BATCHES)
-            if batches and batches[0].first == self._pen.tree.size:
-                return Part(*sealed(tx, batches)), batches[-1].seqs, batches[-1].cursor
+            size = self._pen.tree.size
+            batches = seals.batches(tx, size, BATCHES)
+            if batches and batches[0].first <= size:
+                data, hashes = sealed(tx, batches)
+                known = size - batches[0].first  # the file may end amid a batch
+                return Part(data[known:], hashes[known * HASH :]), batches[-1].seqs, batches[-1].cursor
             self._behind = False
         found = leaves.after(tx, self._cursor, CHUNK)
         cursor = found.cursor() if found.seqs else self._cursor
@@ -166,6 +179,8 @@ class Follow:
         with self._database.read() as tx:
             self._cursor = self._same_ledger(tx)
             sealed_events, cursor = seals.end(tx)
+            if sealed_events >= self._pen.tree.size and not self._is_beginning(tx):
+                raise self._other("its events, or their order, are not those that were sealed here")
             if sealed_events == self._pen.tree.size:  # of an imported ledger that may be behind its last leaf
                 self._cursor = cursor
         self._file.truncate(size)
@@ -181,11 +196,19 @@ class Follow:
         seq, digest = self._last
         here = leaves.hashes_around(tx, [seq])
         if here.data != [digest]:
-            raise InvalidInput(
-                "-o", str(self._path),
-                f"follows another ledger, or this one went back in time: its newest event, {seq}, is not the one here",
-            )  # fmt: skip
+            raise self._other(f"its newest event, {seq}, is not the one here")
         return here.cursor()
+
+    def _is_beginning(self, tx: Tx) -> bool:
+        """Whether what is sealed begins with what the file holds."""
+        try:
+            return root_at(self.events, seals.tiles(tx)) == self._pen.tree.root()
+        except (NotProven, IndexError):
+            return False
+
+    def _other(self, why: str) -> InvalidInput:
+        what = f"follows another ledger, or this one went back in time: {why}; keep this file, and follow into another"
+        return InvalidInput("-o", str(self._path), what)
 
     def _frame(self, data: bytes) -> None:
         self._frames.append(data)
@@ -207,6 +230,11 @@ class Follow:
         self._file.write(data)
         self._file.flush()
         os.fsync(self._file.fileno())
+
+
+def _stand(found: os.stat_result) -> tuple[int, int, int]:
+    """Which file it is, and how long: what is written into one that has no name any more is lost with the process."""
+    return found.st_dev, found.st_ino, found.st_size
 
 
 def _whole_frames(path: Path) -> int:

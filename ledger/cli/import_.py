@@ -68,7 +68,10 @@ def _load(invocation: Invocation, path: Path, keys: tuple[str, ...]) -> int:
     def signed(checked: Checked) -> None:
         for key in verifiers:
             if checked.checkpoint is None:
-                raise NotProven(f"{path} carries no signed checkpoint")
+                raise NotProven(
+                    f"{path} carries no signed checkpoint (one that was followed never does): import it without --key, then "
+                    "`ipam-ledger verify --checkpoint` with the one that is kept outside"
+                )
             open_checkpoint(checked.checkpoint, key)
 
     try:
@@ -100,5 +103,6 @@ def _tell(events: int, now: int, signed: int | None, note: str | None) -> None:
     if note:
         click.echo(f"Note: {note}.", err=True)
     click.echo(
-        "The fence is raised: nothing is given out until `ipam-ledger fence lift`, which compares with the cluster."
+        "The fence is raised: nothing is given out until `ipam-ledger fence lift`, which compares with the cluster (where there is "
+        "none: `--no-cluster`)."
     )

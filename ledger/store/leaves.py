@@ -90,6 +90,11 @@ def after(tx: Tx, cursor: Cursor, limit: int, *, settled: bool = True) -> Leaves
     return _leaves(tx, *_after(tx, cursor, limit, settled=settled))
 
 
+def after_seq(tx: Tx, seq: int, limit: int) -> Leaves:
+    """The next events in the order of their positions: no order of commits, but within each stream that of its versions."""
+    return _leaves(tx, f"WHERE l.seq > {int(seq)} ORDER BY l.seq LIMIT {int(limit)}", ())
+
+
 def hashes_after(tx: Tx, cursor: Cursor, limit: int) -> Leaves:
     """The same with the hashes of the leaves (:func:`ledger.merkle.leaf_hash`)."""
     return _hashes(tx, *_after(tx, cursor, limit))

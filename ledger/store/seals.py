@@ -121,7 +121,8 @@ def add(tx: Tx, batches: Sequence[Batch], nodes: Sequence[Node]) -> None:
 
 def batches(tx: Tx, first: int, limit: int) -> list[Batch]:
     """Batches in tree order, from the one that holds leaf ``first`` or follows it."""
-    query = sa.select(seal).where(seal.c.first >= first).order_by(seal.c.first).limit(limit)
+    query = sa.select(seal).where(seal.c.first > first - TILE, seal.c.first + seal.c.count > first)
+    query = query.order_by(seal.c.first).limit(limit)
     return [_batch(row) for row in tx.execute(query)]
 
 
@@ -141,14 +142,10 @@ def _events(first: int, text: str) -> tuple[int, ...]:
         raise LedgerCorrupt(f"the seal at entry {first} is damaged: {error}", first=first) from error
 
 
-def sealed_already(tx: Tx, seqs: Sequence[int]) -> int | None:
-    """One of these events that is sealed, or None. Quick for those that are newer than what is sealed."""
+def sealed_among(tx: Tx, seqs: Sequence[int]) -> set[int]:
+    """Those of these events that are sealed. Quick for those that are newer than what is sealed."""
     query = sa.select(seal).where(seal.c.max_seq >= min(seqs), seal.c.min_seq <= max(seqs))
-    wanted = set(seqs)
-    for row in tx.execute(query):
-        if again := wanted.intersection(_batch(row).seqs):
-            return min(again)
-    return None
+    return {seq for row in tx.execute(query) for seq in _batch(row).seqs}.intersection(seqs)
 
 
 def find(tx: Tx, seq: int) -> tuple[int, bytes] | None:

@@ -252,6 +252,20 @@ def test_half_of_a_file_is_not_left_on_a_full_disk(tmp_path: Path, monkeypatch: 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_link_leads_to_is_written_and_a_pipe_stays_one(tmp_path: Path) -> None:
+    """The link may lead to another machine's disk, and root's pipe may be /dev/stdout."""
+    link, pipe = tmp_path / "checkpoint", tmp_path / "pipe"
+    link.symlink_to(tmp_path / "elsewhere")
+    for text in ("one", "two"):
+        replace_file(link, text)
+        assert link.is_symlink() and (tmp_path / "elsewhere").read_text() == text
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    replace_file(pipe, "three")
+    assert pipe.is_fifo() and os.read(reader, 9) == b"three"
+    os.close(reader)
+
+
 def test_a_key_that_others_may_read_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "seal.key"
     keys.generate(path)

@@ -56,6 +56,26 @@ def test_an_import_is_the_ledger_again(database: Database, target: Database, tmp
         assert seals.end(there)[0] == events
 
 
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_what_was_written_into_a_restored_dump_can_be_brought_over(
+    database: Database, target: Database, tmp_path: Path
+) -> None:
+    """Its server has not begun the transactions that it names: new events would stand before those that were sealed."""
+    tamper(database, "ledger", "UPDATE ledger SET xid = (xid::text::bigint + 1000000)::text::xid8")
+    tamper(database, "seal", "UPDATE seal SET xid = (xid::text::bigint + 1000000)::text::xid8")
+    book = Book(database, actor="test")
+    book.release(claim(1).attachment)
+    book.allocate(claim(7000))
+    follow = Follow(database, tmp_path / "followed.zst")
+    with pytest.raises(LedgerCorrupt, match=r"nothing is followed here.*pg_dump"):  # it would wait for ever
+        follow.step()
+    follow.close()
+    events = check_file(written(database, tmp_path / "ledger.zst")).events
+    assert replay_into(database, target, actor="test").events == events
+    assert state(target) == state(database)
+    assert wrong(target) == []
+
+
 def test_a_ledger_goes_on_after_an_import_once_the_fence_is_lifted(
     database: Database, target: Database, tmp_path: Path
 ) -> None:
@@ -156,6 +176,43 @@ def test_nothing_of_an_import_is_sealed_again(sqlite: Database, target: Database
         loader.finish()
     sealed = Sealer(target, key=None).seal()
     assert (sealed.events, sealed.size) == (0, len(torn))
+
+
+def test_an_older_followed_file_goes_on_with_an_imported_ledger(
+    sqlite: Database, empty: Callable[[], Database], tmp_path: Path
+) -> None:
+    """In tree order, though that is not the order of positions, and though the file ends amid what was sealed together."""
+    torn = tree(sqlite)
+    late = torn.pop(max(n for n, line in enumerate(torn) if line.endswith(b'"version":1}')))
+    torn.insert(3, late)
+    half, target = empty(), empty()
+    for database, upto in ((half, 5), (half, 300), (target, len(torn))):
+        with Loader(database, reason="r", actor="a") as loader:
+            for part in (torn[:3], torn[3:upto]) if upto == 300 else (torn[:upto],):
+                loader.add(parse(part), leaf_hashes(part))
+            if upto != 5:  # interrupted, and gone on with from another file, whose batches are others
+                loader.finish()
+    file = tmp_path / "followed.zst"
+    for database in (half, target):
+        follow = Follow(database, file)
+        follow.step()
+        follow.close()
+    assert b"\n".join(torn) == b"\n".join(line for line in lines(file) if line.startswith(b'{"actor"'))
+    assert check_file(file).events == len(torn)
+    with pytest.raises(InvalidInput, match="or their order, are not those that were sealed here"):
+        Sealer(sqlite, key=None).seal()
+        Follow(sqlite, file)
+
+
+def test_an_import_that_asks_a_followed_export_for_a_signature_is_told_where_there_is_one(
+    sqlite: Database, tmp_path: Path
+) -> None:
+    follow = Follow(sqlite, tmp_path / "followed.zst")
+    follow.step()
+    follow.close()
+    run = Cli(f"sqlite:///{tmp_path}/new.db")
+    said = run("import", str(tmp_path / "followed.zst"), "--key", str(KEY.verifier), status=1)
+    assert "verify --checkpoint" in said.err
 
 
 @pytest.fixture

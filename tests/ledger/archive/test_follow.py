@@ -125,9 +125,8 @@ def test_a_followed_export_that_was_damaged_is_not_cut_there(sqlite: Database, t
     with pytest.raises(Damaged, match=f"cut or changed behind byte {first}"):
         Follow(sqlite, file)
     assert file.read_bytes() == content
-    with pytest.raises(
-        Damaged, match="cut or changed after line 2: zstd"
-    ):  # nor is it taken for one that ends there
+    # Nor is it taken for one that ends there
+    with pytest.raises(Damaged, match="cut or changed after line 2: zstd"):
         check_file(file)
 
 
@@ -172,6 +171,26 @@ def test_two_do_not_follow_into_one_file(sqlite: Database, tmp_path: Path) -> No
         Follow(sqlite, tmp_path / "followed.zst")
     following.close()
     Follow(sqlite, tmp_path / "followed.zst").close()
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced", "cut"])
+def test_a_file_that_is_taken_away_while_it_is_followed_into_is_missed(
+    sqlite: Database, tmp_path: Path, how: str
+) -> None:
+    """What goes into a file that has no name any more is nowhere, and looks well."""
+    file = tmp_path / "followed.zst"
+    following = Follow(sqlite, file)
+    following.step()
+    if how == "cut":
+        os.truncate(file, 100)
+    else:
+        content = file.read_bytes()
+        file.unlink()
+        if how == "replaced":
+            file.write_bytes(content)
+    with pytest.raises(InvalidInput, match="was moved, removed or changed by another"):
+        following.step()
+    following.close()
 
 
 def test_a_ledger_that_goes_back_in_time_while_it_is_followed_is_not_spliced(
