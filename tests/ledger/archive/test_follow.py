@@ -125,7 +125,8 @@ def test_a_followed_export_that_was_damaged_is_not_cut_there(sqlite: Database, t
     with pytest.raises(Damaged, match=f"cut or changed behind byte {first}"):
         Follow(sqlite, file)
     assert file.read_bytes() == content
-    with pytest.raises(Damaged, match="cut or changed after line 2: zstd"):  # nor is it taken for one that ends there
+    # nor is it taken for one that ends there
+    with pytest.raises(Damaged, match="cut or changed after line 2: zstd"):
         check_file(file)
 
 
