@@ -220,7 +220,11 @@ def test_a_sweep_passes_over_what_another_is_at(scene: Scene) -> None:
     scene.lock()
     assert book.sweep() == []
     scene.let_go()
-    assert [event.ip for event in book.sweep()] == [X]
+    [freed] = book.sweep()
+    assert (freed.ip, freed.reason) == (X, "held until 2020-01-01T00:00:00Z")
+    with book.database.read() as tx:  # in the order in which the ledger is followed it is the last
+        order = "SELECT seq FROM ledger ORDER BY xid DESC, seq DESC LIMIT 1"
+        assert tx.connection.exec_driver_sql(order).scalar() == freed.seq
 
 
 def test_a_free_address_that_somebody_looks_at_is_not_exhaustion(scene: Scene) -> None:
