@@ -145,7 +145,6 @@ class Reader:
         if not self.header.followed:
             self._damaged("there is no trailer", at_end=True)
         if events or self._chunk.rows:
-            self._chunk = Chunk()
             self._lines.cut = True
 
     @property

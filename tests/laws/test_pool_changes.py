@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -19,10 +21,10 @@ from ledger import pools
 from ledger.book import Book
 from ledger.claims import Claim
 from ledger.errors import LedgerError, PoolExhausted, PoolInUse, TryAgain, UnknownPool
-from ledger.events import Attachment, Owner
+from ledger.events import Attachment, Kind, Owner
 from ledger.pools import PoolSpec
 from ledger.settings import BookSettings
-from ledger.store import Database
+from ledger.store import Database, Tx, quick
 from tests.laws import laws
 from tests.servers.postgres import PostgresServer
 
@@ -83,18 +85,21 @@ def scene(postgres: PostgresServer, postgres_url: str) -> Iterator[Scene]:
         assert laws.broken(database) == []
 
 
+def quickly(tx: Tx, book: Book, name: str, *, start: int = -1) -> str:
+    """An ADD's one statement, which begins behind ``start`` in the picking order; the address."""
+    pool = book._pool(tx, "p")
+    picks = quick.Picks(
+        pool_id=pool.id, pool="p", version=pool.version, family=4, sub=0, subs=[0], start=start, reason="lowest", actor="t"
+    )  # fmt: skip
+    (settled,) = quick.allocate(tx, picks, [(0, claim(name))])
+    return settled.ip
+
+
 @contextmanager
 def uncommitted_add(book: Book, name: str) -> Iterator[None]:
     """An ADD that has taken its address and has not committed yet."""
-    from ledger.store import quick
-
     with book.database.begin() as tx:
-        pool = book._pool(tx, "p")
-        picks = quick.Picks(
-            pool_id=pool.id, pool="p", version=pool.version, family=4, sub=0, subs=[0], start=-1, reason="lowest", actor="t"
-        )  # fmt: skip
-        (settled,) = quick.allocate(tx, picks, [(0, claim(name))])
-        assert settled.ip == X
+        assert quickly(tx, book, name) == X
         yield
 
 
@@ -164,8 +169,6 @@ def test_an_add_that_came_second_finds_no_pool(scene: Scene) -> None:
 
 
 def test_a_hold_keeps_its_pool_too(scene: Scene) -> None:
-    from ledger.events import Kind
-
     book = scene.book
     book.allocate(claim("a"))
     book.release(claim("a").attachment)
@@ -176,6 +179,52 @@ def test_a_hold_keeps_its_pool_too(scene: Scene) -> None:
     deleting.result(30)
     with pytest.raises(UnknownPool):
         holding.result(30)
+
+
+def test_a_returning_pod_does_not_get_what_another_got_while_it_waited(scene: Scene) -> None:
+    book, other = scene.book, Book(scene.book.database, actor="other")
+    book.allocate(claim("a"))
+    book.release(claim("a").attachment)
+    scene.lock()
+    asking = scene.begins(lambda: other.allocate(claim("b", asked=X)))
+    returning = scene.begins(lambda: book.allocate(claim("a")))
+    scene.let_go()
+    assert asking.result(30)[0].ip == X
+    assert returning.result(30)[0].ip == "10.9.0.2"
+
+
+def test_a_del_that_waited_does_not_free_what_the_relaunched_pod_got(scene: Scene) -> None:
+    book = scene.book
+    book.allocate(claim("a"))
+    again = replace(claim("a"), attachment=Attachment("c-again", "e", "n"))
+    scene.lock()
+    adding = scene.begins(lambda: book.allocate(again))
+    deleting = scene.begins(lambda: book.release(claim("a").attachment))
+    scene.let_go()
+    assert adding.result(30)[0].ip == X
+    assert deleting.result(30) == []
+    assert [each.ip for each in book.held_by(again.attachment)] == [X]
+
+
+@pytest.mark.parametrize("start", [-1, 2**62], ids=["from the beginning", "from the end"])
+def test_an_add_passes_over_what_another_is_about_to_give_out(scene: Scene, start: int) -> None:
+    with uncommitted_add(scene.book, "a"), scene.book.database.begin() as tx:
+        assert quickly(tx, scene.book, "b", start=start) == "10.9.0.2"
+
+
+def test_a_sweep_passes_over_what_another_is_at(scene: Scene) -> None:
+    """Its owner may be about to have it back."""
+    book = scene.book
+    book.allocate(claim("a"))
+    book.transfer("p", X, 1, Kind.HELD, reason="its set is there", until=datetime(2020, 1, 1, tzinfo=UTC))
+    scene.lock()
+    assert book.sweep() == []
+    scene.let_go()
+    [freed] = book.sweep()
+    assert (freed.ip, freed.reason) == (X, "held until 2020-01-01T00:00:00Z")
+    with book.database.read() as tx:  # in the order in which the ledger is followed it is the last
+        order = "SELECT seq FROM ledger ORDER BY xid DESC, seq DESC LIMIT 1"
+        assert tx.connection.exec_driver_sql(order).scalar() == freed.seq
 
 
 def test_a_free_address_that_somebody_looks_at_is_not_exhaustion(scene: Scene) -> None:

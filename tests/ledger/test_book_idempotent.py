@@ -50,10 +50,29 @@ def test_another_interface_and_another_network_are_other_attachments(page: Page)
         ADD ns/a c1 if=net1          -> 10.9.0.2 lowest
         ADD - box net=one            -> 10.9.0.3 lowest
         ADD - box net=one if=eth1    -> 10.9.0.4 lowest
+        ADD ns/b c2 net=one          -> 10.9.0.5 lowest
+        ADD ns/c c2 net=two          -> 10.9.0.6 lowest
         ADD ns/a c1 if=net1          -> 10.9.0.2 again
         DEL c1 if=net1 net=other     -> nothing
         DEL c1 if=net1               -> 10.9.0.2 free
         ADD ns/a c1                  -> 10.9.0.1 again
+    """)
+
+
+def test_what_it_holds_of_another_pool_is_no_answer(page: Page) -> None:
+    page.pool("10.9.0.1-10.9.0.9/24")
+    page.pool("10.9.0.1-10.9.0.9/24", name="q", addressSpace=f"{page.mark}other")
+    page.tell("""
+        ADD ns/a c1 uid=u            -> 10.9.0.1 lowest
+        ADD ns/b c2 pool=q           -> 10.9.0.1 lowest
+        ADD ns/a c1 uid=u pool=q     -> 10.9.0.2 lowest
+        ADD ns/b c2                  -> 10.9.0.2 lowest
+        ADD ns/a c1                  -> 10.9.0.1 again
+        ADD ns/a c1 pool=q           -> 10.9.0.2 again
+        DEL c1                       -> 10.9.0.1 free, 10.9.0.2 free
+        ADD ns/c c3 ip=10.9.0.3      -> 10.9.0.3 requested
+        ADD ns/c c3 ip=10.9.0.3 pool=q -> 10.9.0.3 requested
+        DEL c3                       -> 10.9.0.3 free, 10.9.0.3 free
     """)
 
 

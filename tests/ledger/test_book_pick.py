@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ledger.store import quick, rows
 from tests.ledger.pages import Page
 
 
@@ -56,6 +57,28 @@ def test_the_next_sub_when_one_is_full(page: Page) -> None:
         DEL c2                       -> 10.9.0.2 free
         ADD ns/e c5                  -> 10.9.0.2 lowest
     """)
+
+
+def test_a_quick_pick_wraps_once_in_its_own_sub_and_takes_only_what_is_free(page: Page) -> None:
+    page.pool("10.9.0.1-10.9.0.6/24", "10.9.1.1-10.9.1.6/24")
+    page.tell("""
+        ADD ns/a c1                  -> 10.9.0.1 lowest
+        ADD ns/b c2                  -> 10.9.0.2 lowest
+        ADD ns/d c4 ip=10.9.0.4      -> 10.9.0.4 requested
+        HOLD 10.9.0.1                -> 10.9.0.1 held
+    """)
+    with page.database.read() as tx:
+        pool = page.book._pool(tx, page.mark + "p")
+        places = {place.ip: place.rnd for place in rows.list_places(tx, pool.id)}
+    picks = quick.Picks(
+        pool_id=pool.id, pool=pool.name, version=pool.version, family=4, sub=0, subs=[0, 1], start=places["10.9.0.4"],
+        reason="lowest", actor="test",
+    )  # fmt: skip
+    claims = [(n, page.claim(f"ns/more-{n}", f"more-{n}")) for n in range(5)]
+    with page.database.quick() as tx:
+        settled = quick.allocate(tx, picks, claims)
+    page.answered += [each.event for each in settled if each.event]
+    assert {each.index: each.ip for each in settled} == {0: "10.9.0.5", 1: "10.9.0.6", 2: "10.9.0.3"}
 
 
 def test_what_cooled_down_is_free_for_an_add_that_finds_nothing_else(page: Page) -> None:

@@ -64,8 +64,8 @@ def test_each_interface_comes_back_to_its_own(page: Page) -> None:
     page.tell("""
         ADD ns/a c1 if=eth0          -> 10.9.0.1 lowest
         ADD ns/a c1 if=net1          -> 10.9.0.2 lowest
-        DEL c1 if=eth0               -> 10.9.0.1 free
         DEL c1 if=net1               -> 10.9.0.2 free
+        DEL c1 if=eth0               -> 10.9.0.1 free
         ADD ns/a c2 if=net1          -> 10.9.0.2 returning
         ADD ns/a c2 if=eth0          -> 10.9.0.1 returning
     """)

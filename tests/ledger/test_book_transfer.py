@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
+from ledger.events import Kind
 from tests.ledger.pages import Page
 
 
@@ -36,10 +39,21 @@ def test_a_held_address_waits_for_its_owner(page: Page) -> None:
     """)
 
 
+def test_one_address_of_two_pools_is_swept_once_in_each(page: Page) -> None:
+    long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+    for name in ("p", "q"):
+        page.pool("10.9.0.1-10.9.0.2/24", name=name, addressSpace=page.mark + name)
+        page.tell(f"ADD ns/a c1 pool={name}  -> 10.9.0.1 lowest")
+        assert page.book.transfer(
+            page.mark + name, "10.9.0.1", 1, Kind.HELD, reason="a while", until=long_ago
+        )
+    page.tell("SWEEP                     -> 10.9.0.1 free, 10.9.0.1 free")
+
+
 def test_a_hold_may_have_an_end_and_a_new_one(page: Page) -> None:
     page.pool("10.9.0.1-10.9.0.2/24")
     page.tell("""
-        ADD ns/a c1                  -> 10.9.0.1 lowest
+        ADD ns/a c1 uid=u node=n1    -> 10.9.0.1 lowest
         HOLD 10.9.0.1 for=3600       -> 10.9.0.1 held
         SWEEP                        -> nothing
         HOLD 10.9.0.1 for=-1         -> 10.9.0.1 held

@@ -19,7 +19,7 @@ from ledger.archive.beside import Checking
 from ledger.archive.lines import parse
 from ledger.archive.loader import Loader
 from ledger.archive.order import in_tree_order
-from ledger.archive.reader import Checked, Damaged, check_file
+from ledger.archive.reader import FORMAT, Checked, Damaged, check_file
 from ledger.archive.transfer import import_file, replay_into
 from ledger.archive.writer import Follow, export
 from ledger.book import Book
@@ -399,6 +399,7 @@ def events_at(content: list[bytes]) -> list[int]:
         (lambda c, e: c.__setitem__(e[41], c[e[41]][:-1]), "at line 43: not an event"),
         (lambda c, e: c.__setitem__(e[41], c[e[41]].replace(b',"at"', b', "at"')), "at line 43: not an event: it is not in canonical form"),
         (lambda c, e: c.__setitem__(e[41], b'{"tile":0,"root":"AAAA"}'), "tile 0 does not belong here"),
+        (lambda c, e: c.__setitem__(257, c[257].replace(b'"tile":0', b'"tile":1')), "at line 258: tile 1 does not belong here"),
         (lambda c, e: c.__setitem__(e[41], b"{}"), "at line 43: this is no line of an export"),
         (lambda c, e: c.__setitem__(e[41], b"\xff"), "at line 43: not JSON"),
         (lambda c, e: c.pop(next(n for n, line in enumerate(c) if line.startswith(b'{"tile"'))), "at line 258: a tile line is missing before this one"),
@@ -444,6 +445,17 @@ def test_what_is_no_export_is_refused(tmp_path: Path, content: bytes) -> None:
         file.write_bytes(raw)
         with pytest.raises((InvalidInput, Damaged)):
             check_file(file)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"format": "ipam-ledger/export/v2"}, {"schema": 0}, {"schema": True}, {"events": -1}, {"events": "5"}, {"events": 2**53}],
+    ids=str,
+)  # fmt: skip
+def test_a_header_that_is_not_ours_is_refused(tmp_path: Path, other: dict[str, object]) -> None:
+    header = {"format": FORMAT, "schema": 1, "events": 0, "checkpoint": None} | other
+    with pytest.raises(InvalidInput, match="is not an export of a ledger"):
+        check_file(save(tmp_path / "x.zst", [json.dumps(header).encode()]))
 
 
 def test_an_export_of_a_newer_program_is_refused_by_name(sqlite: Database, tmp_path: Path) -> None:

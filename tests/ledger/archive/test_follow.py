@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable
@@ -82,6 +83,39 @@ def test_a_followed_export_cut_anywhere_holds_what_its_last_mark_vouches_for(
         resumed.step()
         resumed.close()
         assert (check_file(cut).events, check_file(cut).note) == (sizes[-1][1], None)
+
+
+@pytest.mark.parametrize(
+    ("more", "last"), [(1, b'{"actor":'), (300, b'{"tile":')], ids=["an event", "a tile"]
+)
+def test_whole_lines_behind_the_last_mark_are_not_handed_out(
+    sqlite: Database, tmp_path: Path, more: int, last: bytes
+) -> None:
+    file = tmp_path / "followed.zst"
+    follow = Follow(sqlite, file)
+    follow.step()
+    marked = follow.events
+    Book(sqlite, actor="test").allocate_many([claim(8000 + n) for n in range(more)])
+    follow.step()
+    follow.close()
+    content = lines(file)
+    while not content[-1].startswith(last):
+        content.pop()
+    checked = check_file(save(file, content))
+    assert (checked.events, checked.note is not None) == (marked, True)
+
+
+def test_a_cut_is_forgiven_only_behind_a_mark_of_a_followed_export(sqlite: Database, tmp_path: Path) -> None:
+    file = tmp_path / "followed.zst"
+    follow = Follow(sqlite, file)
+    follow.step()
+    follow.close()
+    header, *rest = lines(file)
+    promising = json.dumps({**json.loads(header), "events": follow.events}).encode()
+    for content in ([header, b'{"mar'], [promising, *rest, b'{"en']):
+        file.write_bytes(zstandard.compress(b"\n".join(content)))
+        with pytest.raises(Damaged, match="it ends amid a line"):
+            check_file(file)
 
 
 def test_a_followed_export_that_was_killed_as_it_began_begins_anew(sqlite: Database, tmp_path: Path) -> None:
