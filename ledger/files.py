@@ -15,7 +15,7 @@ def replace_file(path: Path, text: str, *, mode: int = 0o644) -> None:
 
     Of a link it is the file it leads to, which may be on another machine, that is written. A pipe or a device stays one.
     """
-    real = path.resolve()
+    real = Path(os.path.realpath(path))
     beside = real.with_name(f".{real.name}.{os.getpid()}.new")
     try:
         if path.exists() and not path.is_file():
