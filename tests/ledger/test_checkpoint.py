@@ -259,6 +259,9 @@ def test_what_a_link_leads_to_is_written_and_a_pipe_stays_one(tmp_path: Path) ->
     for text in ("one", "two"):
         replace_file(link, text)
         assert link.is_symlink() and (tmp_path / "elsewhere").read_text() == text
+    (tmp_path / "loop").symlink_to("loop")
+    replace_file(tmp_path / "loop", "one")  # it leads nowhere, and is no use to anybody
+    assert (tmp_path / "loop").read_text() == "one"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     replace_file(pipe, "three")

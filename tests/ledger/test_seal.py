@@ -223,6 +223,14 @@ def test_a_checkpoint_outside_that_is_not_ours_stops_the_sealer(
         Sealer(database, key=KEY, outside=outside).seal()
 
 
+def test_another_key_of_the_same_name_is_told_to_take_a_new_one(book: Book, database: Database) -> None:
+    Sealer(database, key=KEY).seal()
+    with pytest.raises(
+        LedgerCorrupt, match=r"in the database is not of this key.*a new key needs a new name"
+    ):
+        Sealer(database, key=SignerKey(KEY.name, bytes(32))).seal()
+
+
 def test_a_new_key_goes_on_where_the_old_one_ended(book: Book, database: Database) -> None:
     Sealer(database, key=KEY).seal()
     new = SignerKey("ledger.example/2", bytes(32))
